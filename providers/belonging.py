@@ -13,7 +13,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from providers.provider import Provider
-from state.alert import Alert, Former, departed, returned
+from state.alert import Alert, Former
+from state.departures import departed, returned
 
 
 class Standing(Enum):

@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.contained import ProviderFault, containing, uncontained
+from providers.logger import Logger
 from providers.notify import Sender, ask
 from providers.provider import Provider, Request
 from state.violation import Violation
@@ -45,14 +46,6 @@ class TellsChanges(Protocol):
     def change(self, violation: Violation) -> Request | None:
         """The change event about an action that was allowed; None where its route takes none."""
         ...
-
-
-class Logger(Protocol):
-    """What is needed of structlog's bound logger."""
-
-    def debug(self, event: str, **fields: Any) -> Any: ...
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
 
 
 @dataclass(slots=True)

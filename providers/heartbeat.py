@@ -7,11 +7,12 @@ runs or cancels `Heartbeat.run`. In doubt no ping is sent.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Final
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.classification import THROTTLED, accepted, classify_status
 from providers.contained import contained_reading
+from providers.logger import Logger
 from providers.notify import NO_SUCH_ALERT, Sender
 from providers.provider import HeartbeatCalls, Request
 
@@ -23,13 +24,6 @@ WRONG_METHOD: Final = 405
 
 MAX_TIMEOUT: Final = 10.0
 """The longest wait for the answer to a ping, in seconds; half the time between two pings if that is less."""
-
-
-class Logger(Protocol):
-    """The part of structlog's bound logger that the heartbeat uses."""
-
-    def debug(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
 
 
 class Heartbeat:

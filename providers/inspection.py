@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from providers.contained import uncontained
+from providers.logger import Logger
 from providers.notify import Sender
 from providers.provider import Provider
 
@@ -113,14 +114,6 @@ async def look_for(
         if clock() >= until:
             return NotThere(tuple(await inspector.obstacles(sender, route, timeout)))
         await sleep(LOOK)
-
-
-class Logger(Protocol):
-    """What is needed of structlog's bound logger."""
-
-    def debug(self, event: str, **fields: Any) -> Any: ...
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
 
 
 @dataclass(slots=True)

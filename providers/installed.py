@@ -13,7 +13,7 @@ from pydantic import ConfigDict, model_validator
 
 from providers.contained import ProviderFault, containing
 from providers.names import check_name
-from providers.provider import ENTRY_POINTS, Kind, Provider
+from providers.provider import ENTRY_POINTS, Provider, ProviderKind
 from providers.settings import PipelineSettings, ProviderSettings
 
 
@@ -21,7 +21,7 @@ from providers.settings import PipelineSettings, ProviderSettings
 class Installed:
     """What was found: the providers by their names, and what is not taken, a sentence for each."""
 
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ProviderKind]
     refused: Sequence[str] = ()
 
 
@@ -43,7 +43,7 @@ def installed(built_in: Collection[str], found: Iterable[EntryPoint] | None = No
     return Installed({name: _kind(points) for name, points in sorted(by_name.items())}, refused)
 
 
-def _kind(points: Sequence[EntryPoint]) -> Kind:
+def _kind(points: Sequence[EntryPoint]) -> ProviderKind:
     distributions = sorted({_distribution(point) for point in points})
     if len({point.value for point in points}) > 1:
         return unusable(f"more than one distribution brings this provider: {', '.join(distributions)}")
@@ -55,8 +55,8 @@ def _kind(points: Sequence[EntryPoint]) -> Kind:
         return unusable(str(fault))
 
 
-def _checked(kind: Any) -> Kind:
-    if not isinstance(kind, Kind):
+def _checked(kind: Any) -> ProviderKind:
+    if not isinstance(kind, ProviderKind):
         raise ProviderFault(f"{ENTRY_POINTS}: must be a Kind, not of the type {type(kind).__name__}")
     if not (isinstance(kind.settings, type) and PipelineSettings in kind.settings.__mro__):
         raise ProviderFault("settings: must be a model that extends ProviderSettings")
@@ -65,7 +65,7 @@ def _checked(kind: Any) -> Kind:
     return kind
 
 
-def unusable(reason: str) -> Kind:
+def unusable(reason: str) -> ProviderKind:
     """A provider that cannot be used: each section of it is a mistake, for this ``reason``."""
 
     class UnusableSettings(ProviderSettings):
@@ -82,7 +82,7 @@ def unusable(reason: str) -> Kind:
     def build(settings: Any) -> Provider:
         raise ProviderFault(reason)
 
-    return Kind(UnusableSettings, build)  # type: ignore[type-abstract]  # of which there is never one
+    return ProviderKind(UnusableSettings, build)  # type: ignore[type-abstract]  # of which there is never one
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from providers.integration import DEFAULT_ROUTE, digest, retired_route
-from state.violation import Violation
+from state.violation import Severity, Violation
 
 
 class KeyedRoutes:
@@ -19,14 +19,18 @@ class KeyedRoutes:
         self.names: Sequence[str] = tuple(self.keys)
         self.retired: Sequence[str] = tuple(past)
         """The routes through which only what was opened by their keys is ended."""
+        self._by_guard = _named(self.names, "by_guard:")
+        self._by_tenant = _named(self.names, "by_tenant:")
+        by_severity = _named(self.names, "by_severity:")
+        self._otherwise = tuple(by_severity.get(each.label, DEFAULT_ROUTE) for each in Severity)
         self._integrations = {route: digest(address, key) for route, key in self.keys.items()}
 
     def of(self, violation: Violation) -> str:
         """The route of the guard, else of the tenant, else of the severity, else the default one."""
-        candidates = [f"by_guard:{violation.guard}", f"by_severity:{violation.severity.label}"]
-        if violation.tenant_id is not None:
-            candidates.insert(1, f"by_tenant:{violation.tenant_id}")
-        return next((route for route in candidates if route in self.keys), DEFAULT_ROUTE)
+        route = self._by_guard.get(violation.guard)
+        if route is None and violation.tenant_id is not None:
+            route = self._by_tenant.get(violation.tenant_id)
+        return self._otherwise[violation.severity] if route is None else route
 
     def takes_triggers(self, route: str) -> bool:
         """Whether the route is there and its key is in use."""
@@ -39,3 +43,8 @@ class KeyedRoutes:
     def integration(self, route: str) -> str:
         """A digest of the route's key and the address."""
         return self._integrations.get(route) or self._integrations[DEFAULT_ROUTE]
+
+
+def _named(routes: Iterable[str], kind: str) -> dict[str, str]:
+    """The routes of this kind, by what they are for."""
+    return {route.removeprefix(kind): route for route in routes if route.startswith(kind)}

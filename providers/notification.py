@@ -6,7 +6,7 @@ from state.alert import Alert, Ending
 from state.violation import Severity, Violation
 
 
-class Story(Struct, frozen=True, gc=False):
+class AlertSummary(Struct, frozen=True, gc=False):
     """The history of an alert in short, told when the alert is triggered again (design section 8).
 
     ``first_seen`` and ``last_seen`` are event times in seconds since the epoch.
@@ -41,7 +41,7 @@ class Trigger(Struct, frozen=True, gc=False):
     dedup_key: str
     violation: Violation
     severity: Severity
-    story: Story
+    alert_summary: AlertSummary
     again: bool = False
     raised: bool = False
     origin: Origin | None = None
@@ -56,7 +56,7 @@ class Trigger(Struct, frozen=True, gc=False):
             alert.dedup_key,
             violation,
             owed.severity,
-            Story(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
+            AlertSummary(alert.occurrences, alert.first_seen, alert.last_seen, alert.highest),
             again=told is not None,
             raised=told is not None and owed.severity > told.severity,
             origin=Origin(owed.record.topic, owed.record.partition, owed.record.offset),

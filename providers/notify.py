@@ -37,14 +37,14 @@ async def deliver(
     wants it, within that request's ``timeout``: so there is one answer, and a request that was accepted and then failed
     is one that was not accepted.
 
-    The answer is that of the last request, or of the first that was not accepted; ``answered`` is told of each. A
-    rejected follow-up (``priority``, ``notes``) is told to ``follow_up_rejected``, and the notification is accepted:
-    the statement itself was. Those at an API beside the integration's (`Request.is_beside`) are given to ``beside``,
-    to be made by itself; without that they are made here, and one that fails counts as rejected. Tried again, the
-    notification begins with its first request: all of them are idempotent, or at worst counted once more. ``permit`` is
-    awaited immediately before each request (rate, ownership); where it says no,
-    nothing more leaves, and there is no answer. A provider that cannot make the requests is out of order: that is an
-    outage of it.
+    The answer is that of the first request, whose ``date`` is when there may have come to be an incident, or of the
+    first that was not accepted; ``answered`` is told of each. A rejected follow-up (``priority``, ``notes``) is told to
+    ``follow_up_rejected``, and the notification is accepted: the statement itself was. Those at an API beside the
+    integration's (`Request.is_beside`) are given to ``beside``, to be made by itself; without that they are made here,
+    and one that fails counts as rejected. Tried again, the notification begins with its first request: all of them are
+    idempotent, or at worst counted once more. ``permit`` is awaited immediately before each request (rate, ownership);
+    where it says no, nothing more leaves, and there is no answer. A provider that cannot make the requests is out of
+    order: that is an outage of it.
     """
     said: Accepted | None = None
     clock = asyncio.get_running_loop().time
@@ -63,7 +63,7 @@ async def deliver(
         until = clock() + timeout
         answer = await ask(sender, provider, request, timeout)
         answered(answer)
-        if isinstance(answer, Accepted) and said is None and verifier is not None:
+        if verifier is not None and request.verify is not None and isinstance(answer, Accepted) and said is None:
             answer = await verdict(sender, request, answer, until, verifier)
         if isinstance(answer, Accepted):
             try:
@@ -75,7 +75,7 @@ async def deliver(
         elif isinstance(answer, Rejected) and said is not None:
             follow_up_rejected(answer)
         elif isinstance(answer, Accepted):
-            said = Accepted(answer.date, unverified=answer.unverified if said is None else said.unverified)
+            said = said or Accepted(answer.date, unverified=answer.unverified)
         else:
             return answer
     return said or Accepted()

@@ -1,9 +1,10 @@
 """The protocol of a provider: pure payloads and pure classification; sending is `providers.http`'s.
 
-A provider is two things, and a `Kind` names both: a model of its settings (`providers.settings.ProviderSettings`),
-which is the section ``exporters.alerting.NAME``, and a class that keeps the protocol `Provider`, made of such settings.
-Those of this distribution stand in `providers.table`. Another distribution brings one by an entry point of the group
-`ENTRY_POINTS`, whose name is the provider's and whose object is a `Kind`; in its ``pyproject.toml``::
+A provider is two things, and a `ProviderKind` names both: a model of its settings
+(`providers.settings.ProviderSettings`), which is the section ``exporters.alerting.NAME``, and a class that keeps the
+protocol `Provider`, made of such settings. Those of this distribution stand in `providers.table`. Another distribution
+brings one by an entry point of the group `ENTRY_POINTS`, whose name is the provider's and whose object is a
+`ProviderKind`; in its ``pyproject.toml``::
 
     [project.entry-points."clawdstrike_alerting.providers"]
     shout = "shout_alerting:KIND"
@@ -30,7 +31,7 @@ from state.violation import Violation
 Classify = Callable[[int, Mapping[str, str], bytes], Answer]
 """Status, headers and body of an answer to what it means, as `Provider.classify`."""
 ENTRY_POINTS: Final = "clawdstrike_alerting.providers"
-"""The group of entry points by which a distribution brings providers; each is a `Kind`."""
+"""The group of entry points by which a distribution brings providers; each is a `ProviderKind`."""
 MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer's body that are read, unless its request says another number."""
 
@@ -148,7 +149,7 @@ class Provider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProviderKind:
     """A provider, as it is configured and made: ``build`` takes settings of the type ``settings``.
 
     What it raises is a mistake of the configuration, told without a traceback.

@@ -17,23 +17,23 @@ from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import JsmSettings, OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
-from providers.provider import Kind, Provider
+from providers.provider import Provider, ProviderKind
 from providers.settings import PipelineSettings
 
 DESCRIBED: Final = "http"
 """The section under ``exporters.alerting`` whose sections each describe a provider, which has its section's name."""
 
-BUILT_IN: Final[Mapping[str, Kind]] = {
-    PagerDuty.name: Kind(PagerDutySettings, PagerDuty),
-    OpsGenie.name: Kind(OpsGenieSettings, OpsGenie),
-    Jsm.name: Kind(JsmSettings, Jsm),
+BUILT_IN: Final[Mapping[str, ProviderKind]] = {
+    PagerDuty.name: ProviderKind(PagerDutySettings, PagerDuty),
+    OpsGenie.name: ProviderKind(OpsGenieSettings, OpsGenie),
+    Jsm.name: ProviderKind(JsmSettings, Jsm),
 }
 """Those of this distribution."""
 
 INSTALLED: Final[Installed] = installed({*BUILT_IN, DESCRIBED})
 """Those of others."""
 
-PROVIDERS: Final[Mapping[str, Kind]] = {**BUILT_IN, **INSTALLED.kinds}
+PROVIDERS: Final[Mapping[str, ProviderKind]] = {**BUILT_IN, **INSTALLED.kinds}
 """The providers by the name of their section under ``exporters.alerting``; topics, groups, metrics and logs have the
 same name."""
 

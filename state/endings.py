@@ -5,7 +5,10 @@ A task and the simulation (design section 23) end alerts by these. No clock and 
 
 from itertools import islice
 
-from state.alert import Alert, Ending, Policy, due, over
+from state.alert import Alert, Ending
+from state.due import due
+from state.over import over
+from state.policy import Policy
 from state.silenced import over_after_silence
 from state.store import Store
 

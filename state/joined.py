@@ -4,29 +4,15 @@ Both tell of one problem. There are two ways to get two alerts. Either the key's
 new home, which has had occurrences of the key meanwhile. Or a release could not read a state record of a later one.
 Such a record is never overwritten: the next event of its dedup key opened an alert that was written beside the record,
 under a key of its own (`state.records.BESIDE`).
-Pure functions, like those of `state.alert`.
+Pure functions, like those of `state.occurrences`.
 """
 
 from msgspec.structs import replace
 
-from state.alert import (
-    ELSEWHERE,
-    Alert,
-    Ending,
-    Former,
-    Heard,
-    Held,
-    LastStep,
-    Notified,
-    Owed,
-    Status,
-    is_over_by,
-    is_silenced,
-    last_step_of,
-    over,
-    untold,
-)
-from state.silenced import joined_held
+from state.alert import Alert, Ending, Former, Heard, Held, LastStep, Notified, Owed, Status, last_step_of
+from state.held import is_silenced, untold
+from state.occurrences import ELSEWHERE
+from state.over import is_over_by, over
 
 OPENED_SECONDS = 60.0
 """For so long after its acceptance a trigger may open its incident, with room to spare: a request lands sooner."""
@@ -119,7 +105,13 @@ def _held(own: Alert, other: Alert, *, is_over: bool, is_at_provider: bool) -> H
     provider does not have it, what was counted into an incident that is left is not held any more."""
     held = [alert.held if is_at_provider else untold(alert) for alert in (own, other)]
     ended = [is_over and alert.status is not Status.RESOLVING for alert in (own, other)]
-    return joined_held(*(None if is_ended else one for one, is_ended in zip(held, ended, strict=True)))
+    left = [None if is_ended else one for one, is_ended in zip(held, ended, strict=True)]
+    found = _joined_held(*left)
+    if found is None:
+        return None
+    times = [alert.decided if one is None else one.not_silenced for alert, one in zip((own, other), left, strict=True)]
+    known = [time for time in times if time is not None]
+    return replace(found, not_silenced=max(known) if len(known) == len(times) else None)
 
 
 def _to_be_resolved_first(own: Alert, other: Alert) -> Alert | None:
@@ -137,7 +129,7 @@ def _to_be_resolved_first(own: Alert, other: Alert) -> Alert | None:
         former=_former(ending, silent, is_one_incident),
         orphans=(),
         heard=_heard(own.heard, other.heard),
-        held=joined_held(ending.held, silent.held),
+        held=_joined_held(ending.held, silent.held),
     )
 
 
@@ -262,3 +254,27 @@ def _owed(own: Owed | None, other: Owed | None) -> tuple[Owed | None, bool]:
         tried_last.last_status,
         tried_last.last_error,
     ), False
+
+
+def _joined_held(own: Held | None, other: Held | None) -> Held | None:
+    """What two alerts of one key hold (`state.joined`)."""
+    if own is None or other is None:
+        return own or other
+    worst = other if other.severity > own.severity else own
+    silences: dict[str, float] = dict(own.silences)
+    for silence_id, until in other.silences:
+        silences[silence_id] = max(until, silences.get(silence_id, until))
+    return Held(
+        tuple(sorted(silences.items())),
+        worst.severity,
+        worst.time,
+        worst.source,
+        worst.offset,
+        min(own.first_offset, other.first_offset),
+        max(own.last_offset, other.last_offset),
+        min(own.first_seen, other.first_seen),
+        max(own.last_seen, other.last_seen),
+        max(own.decided, other.decided),
+        max(own.last_at, other.last_at),
+        own.occurrences + other.occurrences,
+    )

@@ -1,6 +1,6 @@
 """What people do at the provider, and what that makes of an alert (design section 20).
 
-Pure functions, as those of `state.alert`. What comes back comes late, repeated, out of order, or not at all. So it is
+Pure, as `state.occurrences` is. What comes back comes late, repeated, out of order, or not at all. So it is
 placed by the provider's own times: that of what has happened, and the ``Date`` of the last trigger that it accepted.
 Where these leave the order open, the trigger is repeated, for a page too many is better than one that does not come.
 But once only, as long as nothing occurs: else a program that resolves every incident at once would have each page
@@ -14,7 +14,9 @@ from math import inf, nextafter
 from msgspec import Struct
 from msgspec.structs import replace
 
-from state.alert import ELSEWHERE, NOTHING_HEARD, Alert, Ending, Heard, Notified, Owed, Status, untold
+from state.alert import NOTHING_HEARD, Alert, Ending, Heard, Notified, Owed, Status
+from state.held import not_silenced, untold, without_held
+from state.occurrences import ELSEWHERE
 from state.violation import Record
 
 DATE_SECONDS = 1.0
@@ -103,12 +105,12 @@ def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Ap
     if told.date is None or alert.unsettled or _may_be_of_left(told, it):
         return TellAgain(is_repeat=True)
     if it.at <= told.date + DATE_SECONDS + timeout_seconds:
-        if (alert.heard or NOTHING_HEARD).repeated != alert.occurrences:
+        if (alert.heard or NOTHING_HEARD).repeated != not_silenced(alert):
             return TellAgain(is_repeat=True)
         # What was repeated is over as well, and nothing has occurred since. It may land yet: so a resolve follows.
-        return Applied(replace(_closed(alert, it), status=Status.RESOLVING, ended_by=Ending.PROVIDER))
+        return Applied(_resolving(alert, it))
     if _has_occurred_since(alert, it.at):
-        return Applied(_silenced(alert, it)) if _is_all_silenced(alert, told) else TellAgain(is_repeat=False)
+        return Applied(_silenced(alert, it)) if _is_silenced_since(alert, told, it) else TellAgain(is_repeat=False)
     if alert.former:  # there are incidents elsewhere, which are over with it
         return Applied(
             replace(
@@ -142,7 +144,7 @@ def told_again(alert: Alert, it: Happened, record: Record, is_repeat: bool, now:
         tenant=None if source is None else source.tenant,
     )
     closed = _closed(alert, it)
-    heard = replace(closed.heard or NOTHING_HEARD, repeated=alert.occurrences if is_repeat else None)
+    heard = replace(closed.heard or NOTHING_HEARD, repeated=not_silenced(alert) if is_repeat else None)
     if is_repeat:
         return replace(closed, owed=owed, is_at_provider=alert.is_at_provider, heard=heard, held=alert.held)
     begun = now if now != alert.begun else nextafter(now, inf)
@@ -202,7 +204,8 @@ def _is_of_other_incident(heard: Heard, it: Happened, date: float | None) -> boo
 
 
 def _has_occurred_since(alert: Alert, at: float) -> bool:
-    """Whether an occurrence was suppressed after the provider's time ``at``.
+    """Whether an occurrence was suppressed after the provider's time ``at``. It may have been so before the answer was
+    heard, which is that of the last of the notification's requests, and they may wait.
 
     Each clock is compared with itself: how long after the request that was accepted, by ours, and after the acceptance,
     by the provider's. That cannot have been before the request left, and its whole seconds count for the occurrence.
@@ -211,19 +214,23 @@ def _has_occurred_since(alert: Alert, at: float) -> bool:
     told = alert.last_notified
     assert told is not None  # else it was ignored
     assert told.date is not None  # else it is told again
-    if told.occurrences is not None and alert.occurrences <= told.occurrences:
-        return False
-    if alert.decided < told.at:
-        return told.occurrences is not None
-    sent_at = told.at if told.sent_at is None else min(told.sent_at, told.at)
-    return alert.decided - sent_at > at - told.date - DATE_SECONDS
+    decided, sent_at = alert.decided, told.at if told.sent_at is None else min(told.sent_at, told.at)
+    if told.occurrences is not None:
+        if alert.occurrences <= told.occurrences:
+            decided = min(decided, told.at)  # the answer was heard behind it
+        elif decided < told.at:
+            return True
+    return decided - sent_at > at - told.date - DATE_SECONDS
 
 
-def _is_all_silenced(alert: Alert, told: Notified) -> bool:
-    """Whether all that has occurred since the provider was told last is silenced."""
-    if alert.held is None or told.occurrences is None:
+def _is_silenced_since(alert: Alert, told: Notified, it: Happened) -> bool:
+    """Whether all that has occurred since this happened is silenced; where that is not known, all since the provider
+    was told last."""
+    if alert.held is None:
         return False
-    return alert.occurrences - told.occurrences <= alert.held.occurrences
+    if (before := without_held(alert)) is not None:
+        return not _has_occurred_since(before, it.at)
+    return told.occurrences is not None and not_silenced(alert) <= told.occurrences
 
 
 def _with_note(alert: Alert, it: Happened) -> Alert | None:
@@ -235,6 +242,14 @@ def _with_note(alert: Alert, it: Happened) -> Alert | None:
     incident = None if it.what is What.RESOLVED else heard.incident
     at = it.at if heard.at is None else max(heard.at, it.at)
     return replace(alert, heard=replace(heard, at=at, incident=incident))
+
+
+def _resolving(alert: Alert, it: Happened) -> Alert:
+    """The alert without its incident, to be resolved before what was silenced since."""
+    resolving = replace(_closed(alert, it), status=Status.RESOLVING, ended_by=Ending.PROVIDER)
+    if alert.held is None or not _has_occurred_since(alert, it.at):
+        return resolving
+    return replace(resolving, occurrences=not_silenced(alert), held=alert.held)
 
 
 def _silenced(alert: Alert, it: Happened) -> Alert:

@@ -16,25 +16,11 @@ from typing import Any
 
 import orjson
 
-from state.alert import (
-    SOURCES,
-    Alert,
-    Ending,
-    Former,
-    Heard,
-    Held,
-    LastStep,
-    Notified,
-    Owed,
-    Source,
-    Status,
-    is_silenced,
-    source,
-)
+from state.alert import SOURCES, Alert, Ending, Former, Heard, Held, LastStep, Notified, Owed, Source, Status, source
 from state.anchors import DIGEST_BYTES, Anchor, Anchors
 from state.counts import Counts
+from state.held import is_silenced, owed_of_held
 from state.shared import shared
-from state.silenced import owed_of_held
 from state.stand_in import silenced_stand_in
 from state.violation import Record, Severity
 
@@ -72,7 +58,7 @@ class Position:
     ``anchors`` are decided records by which a task recognises its input log. ``proof`` is the group offset that was
     last proved. ``obeyed`` is a group offset that somebody else had set and that this task has gone to, while the group
     may still have it. ``group`` is the consumer group that the task belongs to. ``homes`` is what the task knows of
-    where keys have their homes, as JSON (`consumer.homes.moving`). ``hands`` is how often the input has changed hands
+    where keys have their homes, as JSON (`consumer.tasks.homes`). ``hands`` is how often the input has changed hands
     (None: not counted). ``inputs`` are the task's places in the input topics that it has had before
     (`consumer.input.inputs`). The first release wrote none of these.
     """
@@ -368,12 +354,13 @@ def _held_to_json(held: Held) -> tuple[Any, ...]:
     return (
         held.silences, int(held.severity), held.time, (origin.guard, origin.tenant, origin.topic, origin.partition),
         held.offset, held.first_offset, held.last_offset, held.first_seen, held.last_seen, held.decided, held.last_at,
-        held.occurrences,
+        held.occurrences, held.not_silenced,
     )  # fmt: skip
 
 
 def _held_from_json(json: list[Any]) -> Held:
     silences, severity, time, origin, offset, first, last, first_seen, last_seen, decided, last_at, count = json[:12]
+    not_silenced = json[12] if len(json) > 12 else None  # an earlier release wrote less
     return Held(
         tuple((_text(silence_id), _number(until)) for silence_id, until in silences),
         _SEVERITY[severity],
@@ -387,6 +374,7 @@ def _held_from_json(json: list[Any]) -> Held:
         _number(decided),
         _number(last_at),
         _whole(count),
+        _number_or_none(not_silenced),
     )  # a later release may write more
 
 

@@ -11,7 +11,8 @@ from enum import Enum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from state.alert import Alert, Status, with_held_counted
+from state.alert import Alert, Status
+from state.held import with_held_counted
 from state.violation import Severity
 
 

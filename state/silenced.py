@@ -1,36 +1,22 @@
-"""The life of a silenced alert (design section 22).
+"""What a silenced event, and the end of its silences, make of an alert (design section 22).
 
-A silenced event tells nobody, and nothing is lost. An alert keeps what is silenced of it (`state.alert.Held`): which
-silences hold it, and where its worst event stands. Pure functions, like those of `state.alert`.
+A silenced event tells nobody, and nothing is lost. An alert keeps what is silenced of it (`state.alert.Held`,
+`state.held`): which silences hold it, and where its worst event stands. Pure functions, like those of
+`state.occurrences`.
 
 All times are in seconds since the epoch. A silence holds by the times of records, so its end is a record's time too:
 what it held is judged once everything is decided that was recorded before the end.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import inf, nextafter
 
 from msgspec.structs import replace
 
-from state.alert import (
-    Alert,
-    Ending,
-    Held,
-    Occurrence,
-    Owed,
-    Policy,
-    Status,
-    event_time,
-    is_silenced,
-    kept_name,
-    may_be_resolved,
-    of_record_key,
-    over,
-    source,
-    with_held,
-    with_held_counted,
-    with_held_over,
-)
+from state.alert import Alert, Ending, Held, Owed, Status, kept_name, source
+from state.held import is_all_of_it, is_silenced, owed_of_held, with_held, with_held_counted, with_held_over
+from state.occurrences import Occurrence, event_time, of_record_key
+from state.over import may_be_resolved, over
 from state.shared import shared
 from state.violation import Record
 
@@ -48,7 +34,7 @@ def silenced(
     integration: str | None = None,
 ) -> Alert:
     """Count an alertable event that these ``silences`` keep silent into the alert of its dedup key, or open that. The
-    other arguments are those of `state.alert.occurred`.
+    other arguments are those of `state.occurrences.occurred`.
 
     Nothing comes to be owed. A trigger that is owed already is told whatever comes, with this occurrence counted in;
     its severity is not. Nor is it where the provider has the alert, which stays live: no false quiet ends it. While the
@@ -60,16 +46,16 @@ def silenced(
         return Alert(
             dedup_key, Status.OPEN, session_id, 1, time, time, now, severity,
             integration=integration, key=of_record_key(record, session_id), begun=now,
-            held=_held(None, occurrence, silences, time, now),
+            held=_held(None, occurrence, silences, time, now, None),
         )  # fmt: skip
     key = of_record_key(record, alert.session_id)
     if alert.status is Status.RESOLVING:
-        return replace(alert, key=key, held=_held(alert.held, occurrence, silences, time, now))
+        return replace(alert, key=key, held=_held(alert.held, occurrence, silences, time, now, alert.decided))
     owed, held = alert.owed, alert.held
     if owed is not None and not owed.repeat:
         owed = _counted(owed, occurrence)
     else:
-        held = _held(held, occurrence, silences, time, now)
+        held = _held(held, occurrence, silences, time, now, alert.decided)
     is_told = alert.is_at_provider or owed is not None
     return replace(
         alert,
@@ -84,24 +70,6 @@ def silenced(
         key=key,
         held=held,
     )
-
-
-def ends_at(held: Held, end_of: Callable[[str, float], float]) -> float:
-    """When the last of the silences ends that hold this. ``end_of`` takes a silence's id and the end that it had when
-    it silenced, and says when it ends for what it holds: it can have been ended early, for example."""
-    return max((end_of(silence_id, until) for silence_id, until in held.silences), default=-inf)
-
-
-def last_silence(held: Held) -> str:
-    """The id of the silence that was to end last of those that hold this."""
-    silence_id, _ = max(held.silences, key=lambda one: one[1])
-    return silence_id
-
-
-def is_live(held: Held, end: float, policy: Policy) -> bool:
-    """Whether the problem still goes on at the ``end`` of its silences: its last event is no older than what would be
-    suppressed, or than what is over by quiet, whichever is longer."""
-    return end - held.last_at <= max(policy.window_seconds, policy.quiet_seconds or 0.0)
 
 
 def owes_after_silence(alert: Alert, record: Record, now: float) -> Alert:
@@ -137,14 +105,6 @@ def owes_after_silence(alert: Alert, record: Record, now: float) -> Alert:
     )
 
 
-def owed_of_held(held: Held, record: Record, since: float) -> Owed:
-    """A trigger that is owed for all that is held, by the ``record`` of the worst of it, and holds back no offset."""
-    return Owed(
-        record, held.severity, since, held.first_offset, held.last_offset, held.occurrences,
-        guard=held.source.guard, tenant=held.source.tenant,
-    )  # fmt: skip
-
-
 def over_after_silence(alert: Alert) -> Alert | None:
     """The problem was over when its silences ended. Returns None if the alert is gone: nobody was told.
 
@@ -152,13 +112,6 @@ def over_after_silence(alert: Alert) -> Alert | None:
     or that an earlier owner may have decided: it may not have known of the silence, or may have known its end.
     """
     return over(alert, Ending.SILENCE) if is_all_of_it(alert) else with_held_over(alert)
-
-
-def is_all_of_it(alert: Alert) -> bool:
-    """Whether all that there is of the alert is silenced. It is not where an occurrence was told before at an
-    integration that the alert has left: that incident is no matter of the silences."""
-    held = alert.held
-    return held is not None and is_silenced(alert) and not (alert.former and alert.occurrences > held.occurrences)
 
 
 def possibly_told(alert: Alert, route: str) -> Alert:
@@ -172,9 +125,12 @@ def _status(alert: Alert) -> Status:
     return Status.OPEN if is_left or alert.status is Status.RESOLVING else alert.status
 
 
-def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float) -> Held:
+def _held(
+    before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float, decided: float | None
+) -> Held:
     """What is held with one more occurrence. A silence that was over when this was recorded holds it no longer: it
-    would end before the others. A replay counts as recorded ``now``."""
+    would end before the others. A replay counts as recorded ``now``. ``decided`` is when the alert's occurrence before
+    this one was."""
     record = occurrence.record
     recorded = now if occurrence.is_replay else record.timestamp / 1000
     origin = source(kept_name(occurrence.guard), kept_name(occurrence.tenant), record.topic, record.partition)
@@ -185,7 +141,7 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
     if before is None:
         return Held(
             tuple(sorted(holding.items())), occurrence.severity, time, origin, record.offset,
-            occurrence.offset, occurrence.offset, time, time, now, at,
+            occurrence.offset, occurrence.offset, time, time, now, at, not_silenced=decided,
         )  # fmt: skip
     for silence_id, until in before.silences:
         if until > recorded:
@@ -204,6 +160,7 @@ def _held(before: Held | None, occurrence: Occurrence, silences: Ends, time: flo
         now,
         max(before.last_at, at),
         before.occurrences + 1,
+        before.not_silenced,
     )
 
 
@@ -215,28 +172,4 @@ def _counted(owed: Owed, occurrence: Occurrence) -> Owed:
         first_offset=min(owed.first_offset, offset),
         last_offset=max(owed.last_offset, offset),
         occurrences=owed.occurrences + 1,
-    )
-
-
-def joined_held(own: Held | None, other: Held | None) -> Held | None:
-    """What two alerts of one key hold (`state.joined`)."""
-    if own is None or other is None:
-        return own or other
-    worst = other if other.severity > own.severity else own
-    silences: dict[str, float] = dict(own.silences)
-    for silence_id, until in other.silences:
-        silences[silence_id] = max(until, silences.get(silence_id, until))
-    return Held(
-        tuple(sorted(silences.items())),
-        worst.severity,
-        worst.time,
-        worst.source,
-        worst.offset,
-        min(own.first_offset, other.first_offset),
-        max(own.last_offset, other.last_offset),
-        min(own.first_seen, other.first_seen),
-        max(own.last_seen, other.last_seen),
-        max(own.decided, other.decided),
-        max(own.last_at, other.last_at),
-        own.occurrences + other.occurrences,
     )

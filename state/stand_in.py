@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import orjson
 
-from state.alert import ELSEWHERE, Alert, Source
+from state.alert import Alert, Source
+from state.occurrences import ELSEWHERE
 from state.violation import Record, Severity
 
 

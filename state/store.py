@@ -7,12 +7,12 @@ question goes through all alerts. No index blocks now and then to grow or to be 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from state.alert import Alert, Held, Owed, Status, is_changed_by_silence_only, untold
+from state.alert import Alert, Held, Owed, Status
 from state.counts import Counts
+from state.held import ends_at, is_changed_by_silence_only, untold
 from state.ordered import Ordered
 from state.pieces import Pieces
 from state.quiet import Quiet
-from state.silenced import ends_at
 from state.written import Written
 
 Changed = Pieces[str, Alert | None]

@@ -1,9 +1,12 @@
-"""Why an occurrence came to what it came to: the reasons of `state.alert.occurred`, in its order (design section 8)."""
+"""Why an occurrence came to what it came to: the reasons of `occurred` (`state.occurrences`), in its order (design
+section 8)."""
 
 from collections.abc import Mapping
 from enum import Enum
 
-from state.alert import Alert, Outcome, Policy, Status
+from state.alert import Alert, Status
+from state.occurrences import Outcome
+from state.policy import Policy
 from state.violation import Severity
 
 
@@ -41,7 +44,7 @@ OUTCOME_OF: Mapping[Why, Outcome] = {
     Why.ACKNOWLEDGED: Outcome.SUPPRESSED,
     Why.WITHIN_WINDOW: Outcome.SUPPRESSED,
 }
-"""What `state.alert.occurred` makes of it."""
+"""What `state.occurrences.occurred` makes of it."""
 
 
 def why(alert: Alert | None, severity: Severity, time: float, now: float, policy: Policy) -> Why:

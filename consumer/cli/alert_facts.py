@@ -7,7 +7,9 @@ from consumer.cli.alerts_found import Found
 from consumer.cli.last_event import LastEvent, names_of, place_of
 from consumer.cli.terminal import moment
 from providers.retry import Backoff
-from state.alert import Alert, Due, Owed, due, untold
+from state.alert import Alert, Owed
+from state.due import Due, due
+from state.held import untold
 
 
 @dataclass(frozen=True, slots=True)

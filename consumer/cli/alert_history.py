@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from msgspec.structs import asdict
 
 from consumer.cli.terminal import counted, moment, show_table, span
-from consumer.history.step import Kind, NoStep, Reason, Step, decode
+from consumer.history.step import NoStep, Reason, Step, StepKind, decode
 from consumer.kafka.clients import KafkaClients
 from consumer.tuning.order import Times
 from consumer.tuning.topic import records_since
@@ -27,7 +27,7 @@ BACK_SECONDS: Final = 7 * 86_400.0
 _MARGIN_SECONDS: Final = 600.0
 """By how much the clock of a task, or of a broker, may differ from that of an event."""
 
-_ENDS: Final = (Kind.RESOLVED, Kind.FORGOTTEN, Kind.HANDED_OVER, Kind.ORPHANED)
+_ENDS: Final = (StepKind.RESOLVED, StepKind.FORGOTTEN, StepKind.HANDED_OVER, StepKind.ORPHANED)
 """By which an alert, or one life of it, is over for its task."""
 
 _LONGEST: Final = 200

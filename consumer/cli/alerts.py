@@ -10,7 +10,6 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.build import build_pipelines
 from consumer.cli import alerts_stats
 from consumer.cli.alert_facts import Outlook, details, facts, names_it_says
 from consumer.cli.alert_history import AlertHistory, history_of, is_gone, show_history, to_json
@@ -23,9 +22,10 @@ from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, counted, moment, show_facts, show_json, show_table
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import Offsets, read_alerts, read_record
-from consumer.pipeline import Pipeline
+from consumer.service.build import build_pipelines
 from consumer.status.following import ends_of
 from providers.retry import Backoff
 from state.alert import Alert

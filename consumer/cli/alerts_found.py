@@ -11,7 +11,9 @@ from consumer.cli.ending import UsageError
 from consumer.cli.last_event import names_of
 from consumer.cli.nearest import nearest
 from consumer.cli.terminal import age, complain, counted, show_table
-from state.alert import Alert, Former, Status, due, is_silenced, kept_name
+from state.alert import Alert, Former, Status, kept_name
+from state.due import due
+from state.held import is_silenced
 from state.violation import Severity
 
 FILTERS: Final = ("--status", "--severity", "--guard", "--tenant", "--orphaned")

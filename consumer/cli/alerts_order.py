@@ -18,13 +18,13 @@ from consumer.cli.provider import add_provider
 from consumer.cli.terminal import complain, counted, plain, show_json
 from consumer.config import Config
 from consumer.config.durations import seconds
-from consumer.feedback.records import Kind
+from consumer.feedback.records import FeedbackKind
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import Offsets
 from consumer.status.commanded import Stage
 from state.alert import Status
 
-KINDS: Final = {"ack": Kind.ACKNOWLEDGE, "resolve": Kind.RESOLVE}
+KINDS: Final = {"ack": FeedbackKind.ACKNOWLEDGE, "resolve": FeedbackKind.RESOLVE}
 """The actions that write commands."""
 
 _NAMED: Final = 3
@@ -100,7 +100,7 @@ def check_usage(args: argparse.Namespace) -> None:
 # what is to be done
 
 
-def orders(kind: Kind, found: Iterable[Found]) -> list[Order]:
+def orders(kind: FeedbackKind, found: Iterable[Found]) -> list[Order]:
     """One order for each dedup key and provider, in the order of their alerts."""
     together: dict[tuple[str, str], list[Found]] = {}
     for one in found:
@@ -111,8 +111,8 @@ def orders(kind: Kind, found: Iterable[Found]) -> list[Order]:
     ]
 
 
-def _needless(kind: Kind, statuses: Collection[Status]) -> str | None:
-    done = {Status.RESOLVING, *((Status.ACKNOWLEDGED,) if kind is Kind.ACKNOWLEDGE else ())}
+def _needless(kind: FeedbackKind, statuses: Collection[Status]) -> str | None:
+    done = {Status.RESOLVING, *((Status.ACKNOWLEDGED,) if kind is FeedbackKind.ACKNOWLEDGE else ())}
     if not done.issuperset(statuses):
         return None
     is_resolving = Status.RESOLVING in statuses

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from consumer.cli.alerts_found import Found
 from consumer.cli.terminal import plain
 from consumer.config import Config
-from consumer.feedback.records import Command, Kind, encode_command
+from consumer.feedback.records import FeedbackKind, OperatorCommand, encode_command
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.reading import Offsets
 from consumer.status.commanded import Awaited, Stage, Watch
@@ -23,7 +23,7 @@ from state.seen import Seen, seen_of
 
 SEND_SECONDS = 30.0
 
-_DONE: Final = {Kind.ACKNOWLEDGE: "acknowledged", Kind.RESOLVE: "resolved"}
+_DONE: Final = {FeedbackKind.ACKNOWLEDGE: "acknowledged", FeedbackKind.RESOLVE: "resolved"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Order:
     """A command about a dedup key at a provider. ``found`` are its alerts (there may be one in each of several
     partitions); ``needless`` says why there is nothing to do, None if there is something to do."""
 
-    kind: Kind
+    kind: FeedbackKind
     provider: str
     dedup_key: str
     found: Sequence[Found]
@@ -59,7 +59,7 @@ async def send(clients: KafkaClients, config: Config, by: str, at: float, wanted
     try:
         await start_producer(producer)
         for order in wanted:
-            command = Command(order.kind, order.provider, order.dedup_key, at, by, order.seen)
+            command = OperatorCommand(order.kind, order.provider, order.dedup_key, at, by, order.seen)
             key, value, headers = encode_command(command)
             try:
                 writing.append(await producer.send(topic, value, key, headers=headers))
@@ -130,7 +130,7 @@ async def wait(
     return watch.stages()
 
 
-def _said(kind: Kind, at: Stage) -> str:
+def _said(kind: FeedbackKind, at: Stage) -> str:
     if at is Stage.DONE:
         return _DONE[kind]
     return f"not {_DONE[kind]}: {at.value}"

@@ -14,7 +14,6 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_letters
 from consumer.cli.ending import UsageError
@@ -27,17 +26,18 @@ from consumer.kafka.clients import KafkaClients
 from consumer.kafka.group_removal import NOT_ALLOWED
 from consumer.kafka.reading import bounds, hidden_ends
 from consumer.kafka.rights import PREFIXED, grant
-from consumer.replay.letters import (
+from consumer.replay.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from consumer.replay.stored_dead_letters import (
     CLASSES,
     Selection,
-    StoredLetter,
+    StoredDeadLetter,
     Tasks,
     is_class,
     replay_group,
     replay_groups,
-    stored_letters,
+    stored_dead_letters,
 )
-from consumer.replay.replay import Keeping, Plan, ReplayFailed, Skipped, Summary, dry_run, replay
+from consumer.service.build import build_pipelines
 from providers.errors import text_of
 
 _ID = re.compile(r"([0-9]{1,9})/([0-9]{1,18})", re.ASCII)
@@ -187,7 +187,7 @@ def _tasks(config: Config, partitions: Partitions) -> Tasks:
 
 async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     selection, topic = _selection(args, config, partitions), partitions[config.kafka.topics.dlq]
-    found: deque[StoredLetter] = deque()
+    found: deque[StoredDeadLetter] = deque()
     left_out = 0
     reader = clients.reader()
     await reader.start()
@@ -195,7 +195,7 @@ async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients,
         known = await known_replays(reader, config, partitions, has_endings=args.all)
         complain(known.hidden)
         begins, ends = await bounds(reader, topic)
-        async for stored in stored_letters(reader, begins, ends):
+        async for stored in stored_dead_letters(reader, begins, ends):
             if not selection.has(stored):
                 continue
             if stored.id in known.replays.sent and not args.all:
@@ -218,7 +218,7 @@ async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients,
 async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients, partitions: Partitions) -> int:
     number, offset = (int(part) for part in args.id.split("/"))
     partition = next((tp for tp in partitions[config.kafka.topics.dlq] if tp.partition == number), None)
-    found: StoredLetter | None = None
+    found: StoredDeadLetter | None = None
     known = Known()
     hidden: list[str] = []
     if partition is not None:
@@ -228,7 +228,7 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
             hidden = await hidden_ends(reader, [partition])
             begins, ends = await bounds(reader, [partition])
             if begins[partition] <= offset < ends[partition]:
-                async for stored in stored_letters(reader, {partition: offset}, {partition: offset + 1}):
+                async for stored in stored_dead_letters(reader, {partition: offset}, {partition: offset + 1}):
                     found = stored
             if found is not None:
                 known = await known_replays(reader, config, partitions, has_endings=True)

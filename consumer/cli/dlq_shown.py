@@ -14,8 +14,8 @@ from consumer.cli.with_kafka import Partitions
 from consumer.config import Config
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.kafka.reading import hidden_ends, last_checkpoints
-from consumer.replay.letters import StoredLetter
-from consumer.replay.replayed import Ending, Replays, Taken, find_replays
+from consumer.replay.replayed import ReplayEnding, Replays, Taken, find_replays
+from consumer.replay.stored_dead_letters import StoredDeadLetter
 
 _COLUMNS = ("ID", "AGE", "PROVIDER", "STAGE", "CLASS", "RETRYABLE", "SEEN", "REPLAYED", "ERROR")
 
@@ -51,7 +51,7 @@ async def known_replays(
     return Known(replays, taken, hidden)
 
 
-def show_letters(args: argparse.Namespace, letters: Sequence[StoredLetter], known: Known) -> None:
+def show_letters(args: argparse.Namespace, letters: Sequence[StoredDeadLetter], known: Known) -> None:
     """Print the letters on stdout: as a table, or as JSON with ``args.json``."""
     if args.json:
         show_json([facts_of(stored, known) for stored in letters])
@@ -63,7 +63,7 @@ def show_letters(args: argparse.Namespace, letters: Sequence[StoredLetter], know
         print("no dead letters")
 
 
-def _row(stored: StoredLetter, known: Known, now: float, *, has_replayed: bool) -> Sequence[object]:
+def _row(stored: StoredDeadLetter, known: Known, now: float, *, has_replayed: bool) -> Sequence[object]:
     facts, seen = facts_of(stored, known), age(now - stored.at)
     if has_replayed:  # 80 columns have room for the column REPLAYED or for these two, not for all three
         facts |= {"stage": None, "retryable": None}
@@ -72,23 +72,23 @@ def _row(stored: StoredLetter, known: Known, now: float, *, has_replayed: bool) 
     return (stored.id, seen, *(_cell(facts.get(name)) for name in names), replayed, _told_error(stored, facts["error"]))
 
 
-def _told_replay(stored: StoredLetter, known: Known, now: float) -> str | None:
+def _told_replay(stored: StoredDeadLetter, known: Known, now: float) -> str | None:
     """How long ago the letter was replayed, and how that has ended; None if it was not replayed."""
     sent = known.replays.sent.get(stored.id)
     if sent is None or stored.letter is None:
         return None
     ending, again = known.replays.ending(stored.id, stored.letter, known.taken)
     match ending:
-        case Ending.UNKNOWN:
+        case ReplayEnding.UNKNOWN:
             told = ""
-        case Ending.DEAD:
+        case ReplayEnding.DEAD:
             told = f", again {again}"
         case _:
             told = f", {ending.value}"
     return age(now - sent.at) + told
 
 
-def _told_error(stored: StoredLetter, error: object) -> object:
+def _told_error(stored: StoredDeadLetter, error: object) -> object:
     """The error; if the letter is only a part of the original, "(cut)" stands before it, so that nobody overlooks
     it."""
     return f"(cut) {error}" if stored.letter is not None and stored.letter.cut is not None else error
@@ -107,7 +107,7 @@ def cell_of(value: object) -> object:
     return _cell(value)
 
 
-def facts_of(stored: StoredLetter, known: Known) -> dict[str, Any]:
+def facts_of(stored: StoredDeadLetter, known: Known) -> dict[str, Any]:
     """The facts of a letter and of its replay, without its content."""
     letter = stored.letter
     facts: dict[str, Any] = {"id": stored.id, "at": moment(stored.at)}
@@ -137,7 +137,7 @@ def facts_of(stored: StoredLetter, known: Known) -> dict[str, Any]:
     }
 
 
-def _replayed(stored: StoredLetter, letter: DeadLetter, known: Known) -> dict[str, Any]:
+def _replayed(stored: StoredDeadLetter, letter: DeadLetter, known: Known) -> dict[str, Any]:
     """When the letter was replayed, how that has ended, and the id of its new letter if it failed again."""
     sent = known.replays.sent.get(stored.id)
     if sent is None:
@@ -160,7 +160,7 @@ def _lacks(letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def content_of(stored: StoredLetter) -> dict[str, Any]:
+def content_of(stored: StoredDeadLetter) -> dict[str, Any]:
     """The record in a letter; a key or a value that is no text is given in base64."""
     record = stored.record
     headers = stored.letter.record.headers if stored.letter is not None else record.headers

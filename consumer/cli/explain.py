@@ -9,7 +9,6 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.build import build_pipelines
 from consumer.cli.alert_history import AlertHistory, history_of, show_history, steps_about, to_json
 from consumer.cli.arguments import add_config, text
 from consumer.cli.ending import UsageError, with_configuration
@@ -19,19 +18,20 @@ from consumer.cli.recorded import read_topic, since
 from consumer.cli.terminal import complain, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import FetchedRecord, SecurityEvent
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
-from consumer.pipeline import Pipeline
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.files import FileTrouble
-from consumer.tuning.life import Life, Search, place
+from consumer.tuning.life import KeyLife, Search, place
 from consumer.tuning.lines import BrokenLine, record_of
 from consumer.tuning.order import Timed
 from providers.errors import text_of
-from providers.story import utc
+from providers.timestamps import utc
 from state.alert import Alert
 from state.violation import Record
 
@@ -274,7 +274,7 @@ async def _explain_key(
     alerts: Alerts,
     silences: KnownSilences,
 ) -> int:
-    lives = [Life(one, args.dedup_key) for one in _configured(args, config, silences)]
+    lives = [KeyLife(one, args.dedup_key) for one in _configured(args, config, silences)]
 
     def take(records: Sequence[Timed]) -> bool:
         for life in lives:
@@ -284,7 +284,7 @@ async def _explain_key(
 
     await read_topic(config, clients, partitions, args.since, take)
 
-    def now(life: Life) -> Alert | None:
+    def now(life: KeyLife) -> Alert | None:
         return alerts.get(life.configured.pipeline.provider.name, {}).get(args.dedup_key)
 
     found = [life for life in lives if life.counts or now(life) is not None]
@@ -302,7 +302,7 @@ async def _explain_key(
     return 0
 
 
-def _life_to_json(life: Life, alert: Alert | None) -> dict[str, Any]:
+def _life_to_json(life: KeyLife, alert: Alert | None) -> dict[str, Any]:
     told = life.told
     return {
         "provider": life.configured.pipeline.provider.name,

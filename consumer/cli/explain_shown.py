@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from consumer.cli.terminal import counted, plain, show_facts, show_table
 from consumer.tuning.explain import Explanation
-from consumer.tuning.life import Life, place
-from providers.story import utc
+from consumer.tuning.life import KeyLife, place
+from providers.timestamps import utc
 from state.alert import Alert
 
 SHOWN = 20
@@ -31,7 +31,7 @@ def _lines(explanation: Explanation, now: str | None) -> Iterator[tuple[str, obj
     yield "today", now
 
 
-def show_life(life: Life, alert: Alert | None) -> None:
+def show_life(life: KeyLife, alert: Alert | None) -> None:
     """What became of a key, and the way of the event that somebody was told of last."""
     print(plain(f"{life.configured.pipeline.provider.name}: {life.dedup_key}"))
     if alert is None:

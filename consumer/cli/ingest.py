@@ -10,7 +10,7 @@ from consumer.cli.arguments import add_config
 from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.lasting import run_lasting
 from consumer.config import Config
-from consumer.ingest.service import run_ingest
+from consumer.receivers.ingest.service import run_ingest
 from consumer.telemetry.log_metrics import DroppedLines
 
 

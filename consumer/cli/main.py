@@ -19,7 +19,7 @@ PROGRAM = "clawdstrike-alerting"
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class Subcommand:
     """A command. Its module has ``add_parser(subparsers)``, with the same ``help``, and ``main(args) -> int``."""
 
     name: str
@@ -27,22 +27,22 @@ class Command:
     help: str
 
 
-COMMANDS: Sequence[Command] = (
-    Command("run", "consumer.cli.run", "run the service until SIGTERM or SIGINT"),
-    Command("ingest", "consumer.cli.ingest", "take events over HTTP and write them to Kafka"),
-    Command("demo", "consumer.cli.demo", "run everything on this machine, and check the result"),
-    Command("sandbox", "consumer.cli.sandbox", "imitate the providers, paging nobody, and show what they got"),
-    Command("check-config", "consumer.cli.check_config", "say what a configuration would run"),
-    Command("config", "consumer.cli.config", "print every setting as an example, or as a JSON Schema"),
-    Command("explain", "consumer.cli.explain", "say why an event pages somebody, or does not"),
-    Command("simulate", "consumer.cli.simulate", "say what a configuration would have told people of past events"),
-    Command("topics", "consumer.cli.topics", "create, check or grow the topics"),
-    Command("status", "consumer.cli.status", "show who runs, what waits, and what nobody was told"),
-    Command("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve alerts; figures of their history"),
-    Command("silences", "consumer.cli.silences", "page nobody about some events for a while"),
-    Command("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
-    Command("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),
-    Command("send-test", "consumer.cli.send_test", "send one real test notification"),
+COMMANDS: Sequence[Subcommand] = (
+    Subcommand("run", "consumer.cli.run", "run the service until SIGTERM or SIGINT"),
+    Subcommand("ingest", "consumer.cli.ingest", "take events over HTTP and write them to Kafka"),
+    Subcommand("demo", "consumer.cli.demo", "run everything on this machine, and check the result"),
+    Subcommand("sandbox", "consumer.cli.sandbox", "imitate the providers, paging nobody, and show what they got"),
+    Subcommand("check-config", "consumer.cli.check_config", "say what a configuration would run"),
+    Subcommand("config", "consumer.cli.config", "print every setting as an example, or as a JSON Schema"),
+    Subcommand("explain", "consumer.cli.explain", "say why an event pages somebody, or does not"),
+    Subcommand("simulate", "consumer.cli.simulate", "say what a configuration would have told people of past events"),
+    Subcommand("topics", "consumer.cli.topics", "create, check or grow the topics"),
+    Subcommand("status", "consumer.cli.status", "show who runs, what waits, and what nobody was told"),
+    Subcommand("alerts", "consumer.cli.alerts", "list, show, acknowledge and resolve alerts; figures of their history"),
+    Subcommand("silences", "consumer.cli.silences", "page nobody about some events for a while"),
+    Subcommand("offsets", "consumer.cli.offsets", "decide records again, or skip some"),
+    Subcommand("dlq", "consumer.cli.dlq", "list, show and replay the dead letters"),
+    Subcommand("send-test", "consumer.cli.send_test", "send one real test notification"),
 )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from consumer.build import build_pipelines, build_repartition
 from consumer.cli.arguments import add_config
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
@@ -20,7 +19,7 @@ from consumer.group.offset_orders import (
     Direction,
     Group,
     Move,
-    Place,
+    NamedOffset,
     Target,
     moves,
     order,
@@ -29,6 +28,7 @@ from consumer.group.offset_orders import (
     targets_of,
 )
 from consumer.kafka.clients import KafkaClients
+from consumer.service.build import build_pipelines, build_repartition
 
 _WHAT = {
     Direction.REWIND: "are decided again: a problem that is not open any more is told again",
@@ -90,8 +90,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _where(text: str) -> Target:
-    if text in (place.value for place in Place):
-        return Place(text)
+    if text in (place.value for place in NamedOffset):
+        return NamedOffset(text)
     if text.isdecimal():
         return int(text[:19])
     try:

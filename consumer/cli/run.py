@@ -10,7 +10,7 @@ from consumer.cli.arguments import add_config
 from consumer.cli.ending import with_configuration
 from consumer.cli.lasting import run_lasting
 from consumer.config import Config
-from consumer.service import run_service
+from consumer.service.service import run_service
 from consumer.telemetry.log_metrics import DroppedLines
 
 

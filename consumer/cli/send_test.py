@@ -14,11 +14,11 @@ from consumer.config import load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
 from providers.inspection import InspectionError, Inspector, NotThere, There, inspector_of, look_for
-from providers.notification import Notification, Resolve, Story, Trigger
+from providers.notification import AlertSummary, Notification, Resolve, Trigger
 from providers.notify import deliver
 from providers.provider import Provider
-from providers.story import utc
 from providers.table import build
+from providers.timestamps import utc
 from providers.verification import AlwaysVerified
 from state.violation import Severity, Violation
 
@@ -113,7 +113,7 @@ def trigger(severity: Severity, now: float) -> Trigger:
         resource_type="configuration",
         resource_name="test",
     )
-    return Trigger(DEDUP_KEY, violation, severity, Story(1, now, now, severity))
+    return Trigger(DEDUP_KEY, violation, severity, AlertSummary(1, now, now, severity))
 
 
 async def _send(provider: Provider, route: str, notification: Notification, timeout: float) -> Answer | None:

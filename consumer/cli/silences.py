@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, text
 from consumer.cli.asking import add_arguments, agreed, require_somebody
 from consumer.cli.ending import UsageError
@@ -22,10 +21,11 @@ from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.config.durations import seconds
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.silences.records import encode, to_json
-from consumer.silences.silence import EVERY_PROVIDER, LABEL, InvalidSilence, Match, Silence, Status
+from consumer.silences.silence import EVERY_PROVIDER, LABEL, InvalidSilence, Match, Silence, SilenceStatus
 from providers.errors import Mistake
 from providers.table import PROVIDERS
 from state.violation import SEVERITY_BY_LABEL
@@ -204,7 +204,7 @@ def _imported(args: argparse.Namespace, config: Config, now: float) -> Sequence[
     for number, one in enumerate(silences):
         if one.scope != EVERY_PROVIDER and one.scope not in config.pipelines:
             raise Mistake(f"{name}: [{number}].scope: {plain(one.scope)} is no provider that is configured")
-        if one.status is Status.ACTIVE and one.expires_at <= now:
+        if one.status is SilenceStatus.ACTIVE and one.expires_at <= now:
             raise Mistake(f"{name}: [{number}].expires_at: lies in the past")
     return silences
 

@@ -4,16 +4,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from consumer.build import build_pipelines
 from consumer.cli.terminal import complain
 from consumer.cli.with_kafka import Partitions
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Silence
-from state.alert import Alert, untold
-from state.silenced import ends_at, is_live
+from state.alert import Alert
+from state.held import ends_at, is_live, untold
 
 
 @dataclass(frozen=True, slots=True)

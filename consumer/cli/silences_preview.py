@@ -6,10 +6,10 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import SecurityEvent
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.reading import bounds, read
-from consumer.pipeline import Pipeline
 from consumer.silences.silence import Silence
 
 LOOKS_BACK_SECONDS: Final = 3600.0

@@ -8,7 +8,7 @@ from consumer.cli.silences_preview import Preview
 from consumer.cli.terminal import age, complain, counted, show_facts, show_json, show_table
 from consumer.silences.known import KnownSilences
 from consumer.silences.records import to_json
-from consumer.silences.silence import Silence, Status
+from consumer.silences.silence import Silence, SilenceStatus
 
 _COLUMNS = ("ID", "STATE", "ENDS", "ALERTS", "EVENTS", "AT", "MATCH", "BY", "REASON")
 
@@ -67,7 +67,7 @@ def _state(silence: Silence, now: float) -> str:
         return "pending"
     if now < silence.expires_at:
         return "active"
-    return "revoked" if silence.status is Status.REVOKED else "expired"
+    return "revoked" if silence.status is SilenceStatus.REVOKED else "expired"
 
 
 def _row(silence: Silence, silenced: Silenced, now: float) -> Sequence[object]:

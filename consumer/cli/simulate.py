@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from consumer.build import build_pipelines
 from consumer.cli.arguments import add_config, count
 from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.provider import add_provider, not_configured
@@ -19,6 +18,7 @@ from consumer.cli.terminal import complain, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config, load_config
 from consumer.kafka.clients import KafkaClients
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.tuning.bounds import COMPARED, Bound
 from consumer.tuning.compared import Comparison, Version
@@ -26,7 +26,7 @@ from consumer.tuning.explain import Configured
 from consumer.tuning.files import Export
 from consumer.tuning.order import Timed
 from consumer.tuning.tally import side_of
-from providers.story import utc
+from providers.timestamps import utc
 
 
 def add_parser(subparsers: Any) -> None:

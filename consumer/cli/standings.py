@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from consumer.build import build_pipelines
 from consumer.cli.terminal import complain, show_json
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
+from consumer.service.build import build_pipelines
 from providers.belonging import CHANGED, Standing
 
 _SAYS: Final[Mapping[Standing, str]] = {

@@ -1,4 +1,4 @@
-"""What ``status`` prints, for people and for programs. Pure: turns a `Status` into names and values."""
+"""What ``status`` prints, for people and for programs. Pure: turns a `ServiceStatus` into names and values."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from consumer.cli.terminal import age, counted, moment
 from consumer.kafka.clients import CLIENT_ID
-from consumer.status.facts import Group, Member, Pipeline, RouteSaid, Server, Status
+from consumer.status.facts import GroupStatus, Member, PipelineStatus, RouteSaid, Server, ServiceStatus
 from consumer.status.judge import numbers, waits_since
 
 Fact = tuple[str, str]
@@ -16,7 +16,7 @@ _WIDTH = 10
 """The width of the names, so that the values of all sections are aligned."""
 
 
-def sections(status: Status, wrong: Sequence[str], now: float) -> Iterator[tuple[str, Sequence[Fact]]]:
+def sections(status: ServiceStatus, wrong: Sequence[str], now: float) -> Iterator[tuple[str, Sequence[Fact]]]:
     """Title and facts of each pipeline and stage. The problems come at the end, where they stay visible on a
     terminal."""
     for pipeline in status.pipelines:
@@ -31,7 +31,7 @@ def sections(status: Status, wrong: Sequence[str], now: float) -> Iterator[tuple
     yield "all is well" if not wrong else "not well:", _padded([("", sentence) for sentence in wrong])
 
 
-def facts_of(status: Status, wrong: Sequence[str]) -> dict[str, Any]:
+def facts_of(status: ServiceStatus, wrong: Sequence[str]) -> dict[str, Any]:
     """The status and its problems as JSON values for programs."""
     return {
         "well": not wrong,
@@ -66,7 +66,7 @@ def facts_of(status: Status, wrong: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _title(group: Group) -> str:
+def _title(group: GroupStatus) -> str:
     return f"{group.name}: {counted(len(group.members), 'member')}, {counted(len(group.partitions), 'partition')}"
 
 
@@ -77,7 +77,7 @@ def _padded(facts: Iterable[Fact]) -> list[Fact]:
 # who runs, and what waits to be decided
 
 
-def _of_group(group: Group, status: Status, now: float) -> Iterator[Fact]:
+def _of_group(group: GroupStatus, status: ServiceStatus, now: float) -> Iterator[Fact]:
     for member in group.members:
         yield "member", _member(member, status)
     if group.unowned:
@@ -85,7 +85,7 @@ def _of_group(group: Group, status: Status, now: float) -> Iterator[Fact]:
     yield "undecided", _undecided(group, now)
 
 
-def _member(member: Member, status: Status) -> str:
+def _member(member: Member, status: ServiceStatus) -> str:
     name = member.client_id.removeprefix(f"{CLIENT_ID}-")
     if member.instance_id is not None:
         name = member.instance_id
@@ -106,7 +106,7 @@ def _server(server: Server | None) -> str:
     return "not ready" if server.reasons else "ready"
 
 
-def _undecided(group: Group, now: float) -> str:
+def _undecided(group: GroupStatus, now: float) -> str:
     total = sum(partition.undecided for partition in group.partitions)
     said = counted(total, "event")
     if (since := waits_since(group)) is not None:
@@ -122,7 +122,7 @@ def _undecided(group: Group, now: float) -> str:
 # what people have, and have not, been told
 
 
-def _of_alerts(pipeline: Pipeline, now: float) -> Iterator[Fact]:
+def _of_alerts(pipeline: PipelineStatus, now: float) -> Iterator[Fact]:
     owed = sum(pipeline.owed.values())
     said = counted(owed, "alert")
     if owed:
@@ -136,7 +136,7 @@ def _of_alerts(pipeline: Pipeline, now: float) -> Iterator[Fact]:
 # routes
 
 
-def _of_routes(pipeline: Pipeline, status: Status) -> Iterator[Fact]:
+def _of_routes(pipeline: PipelineStatus, status: ServiceStatus) -> Iterator[Fact]:
     worst = _worst(pipeline, status)
     by_condition: dict[str, list[str]] = defaultdict(list)
     for route in pipeline.routes:
@@ -149,16 +149,16 @@ def _of_routes(pipeline: Pipeline, status: Status) -> Iterator[Fact]:
         yield "routes", f"{', '.join(routes)}: {said}"
 
 
-def _heard(pipeline: Pipeline, asked: int) -> str:
+def _heard(pipeline: PipelineStatus, asked: int) -> str:
     return f"{asked} of {counted(len({member.host for member in pipeline.group.members}), 'host')}"
 
 
-def _asked(pipeline: Pipeline, status: Status) -> int:
+def _asked(pipeline: PipelineStatus, status: ServiceStatus) -> int:
     """How many servers have answered for this pipeline, and so for its routes."""
     return sum(pipeline.name in server.pipelines for server in status.servers)
 
 
-def _worst(pipeline: Pipeline, status: Status) -> Mapping[str, RouteSaid]:
+def _worst(pipeline: PipelineStatus, status: ServiceStatus) -> Mapping[str, RouteSaid]:
     """The worst trouble with each route that any member reports: refused, then failing, then throttled."""
     order = {condition: place for place, condition in enumerate(("refused", "failing", "throttled"))}
     said = [one for server in status.servers for one in server.routes if one.pipeline == pipeline.name]
@@ -168,7 +168,7 @@ def _worst(pipeline: Pipeline, status: Status) -> Mapping[str, RouteSaid]:
     return worst
 
 
-def _route_facts(pipeline: Pipeline, status: Status) -> list[dict[str, Any]]:
+def _route_facts(pipeline: PipelineStatus, status: ServiceStatus) -> list[dict[str, Any]]:
     worst, is_known = _worst(pipeline, status), _asked(pipeline, status) > 0
     facts = []
     for route in pipeline.routes:
@@ -185,7 +185,7 @@ def _route_facts(pipeline: Pipeline, status: Status) -> list[dict[str, Any]]:
     return facts
 
 
-def _group_facts(group: Group) -> dict[str, Any]:
+def _group_facts(group: GroupStatus) -> dict[str, Any]:
     return {
         "group": group.group_id,
         "topic": group.topic,

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from consumer.telemetry.log_lines import write_within
-from providers.story import utc
+from providers.timestamps import utc
 
 _GAP = "  "
 _LEAST_ROOM = 20

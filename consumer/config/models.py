@@ -40,7 +40,7 @@ from providers.installed import unusable
 from providers.located import located
 from providers.masking import SHORTEST
 from providers.names import check_name
-from providers.provider import Kind
+from providers.provider import ProviderKind
 from providers.settings import NonEmpty, PipelineSettings, Settings
 from providers.table import DESCRIBED, PROVIDERS
 from state.violation import SEVERITY_BY_LABEL, Severity
@@ -208,7 +208,7 @@ def _described_name(name: str) -> str:
     return check_name(name, {*PROVIDERS, DESCRIBED})
 
 
-def _usable_section_of(kind: Kind) -> type[ProviderSection]:
+def _usable_section_of(kind: ProviderKind) -> type[ProviderSection]:
     """The section of a provider. Of one whose settings can have none each section is a mistake."""
     try:
         with containing("the provider's settings can be no section"):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from consumer.demo.actions import Action, ApplyPatch, CallTool, Connect, ReadFile, ReadText, RunCommand, WriteFile
-from consumer.demo.engine import Session
+from consumer.demo.engine import DemoSession
 
 SEED = 20
 
@@ -28,7 +28,7 @@ ABANDONED = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class DemoAgent:
     """One agent, for whom it works, and the rules that it works under."""
 
     name: str
@@ -40,21 +40,21 @@ class Agent:
 
 
 AGENTS = (
-    Agent("coder", "mira", "acme-corp", "production", "platform", "strict"),
-    Agent("release-bot", "jonas", "acme-corp", "production", "platform", "strict"),
-    Agent("reviewer", "mira", "acme-corp", "staging", "payments", "strict"),
-    Agent("analyst", "priya", "globex", "production", "data", "strict"),
-    Agent("etl-runner", "priya", "globex", "production", "data", "default"),
-    Agent("support-bot", "chen", "globex", "production", "support", "default"),
-    Agent("coder", "oluwa", "initech", "development", "platform", "ai-agent"),
-    Agent("refactorer", "oluwa", "initech", "staging", "payments", "strict"),
-    Agent("researcher", "sofia", "initech", "production", "data", "default"),
-    Agent("ops-bot", "lars", "umbrella", "production", "platform", "strict"),
+    DemoAgent("coder", "mira", "acme-corp", "production", "platform", "strict"),
+    DemoAgent("release-bot", "jonas", "acme-corp", "production", "platform", "strict"),
+    DemoAgent("reviewer", "mira", "acme-corp", "staging", "payments", "strict"),
+    DemoAgent("analyst", "priya", "globex", "production", "data", "strict"),
+    DemoAgent("etl-runner", "priya", "globex", "production", "data", "default"),
+    DemoAgent("support-bot", "chen", "globex", "production", "support", "default"),
+    DemoAgent("coder", "oluwa", "initech", "development", "platform", "ai-agent"),
+    DemoAgent("refactorer", "oluwa", "initech", "staging", "payments", "strict"),
+    DemoAgent("researcher", "sofia", "initech", "production", "data", "default"),
+    DemoAgent("ops-bot", "lars", "umbrella", "production", "platform", "strict"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AgentStep:
     """An action, and the pause before it in seconds."""
 
     pause: float
@@ -65,17 +65,17 @@ class Step:
 class PlannedSession:
     """One session. If not ``ends``, the agent stops without ``session_end`` and begins another session."""
 
-    session: Session
-    steps: Sequence[Step]
+    session: DemoSession
+    steps: Sequence[AgentStep]
     ends: bool
 
 
-def rulesets(agents: Sequence[Agent] = AGENTS) -> frozenset[str]:
+def rulesets(agents: Sequence[DemoAgent] = AGENTS) -> frozenset[str]:
     """The rule sets of all these agents."""
     return frozenset(agent.ruleset for agent in agents)
 
 
-def sessions_of(number: int, agent: Agent, seed: int = SEED) -> Iterator[PlannedSession]:
+def sessions_of(number: int, agent: DemoAgent, seed: int = SEED) -> Iterator[PlannedSession]:
     """The sessions of the agent with this number, one after another, without end.
 
     First sessions are short and of different lengths, and those of the first three agents contain a violation at once,
@@ -88,12 +88,12 @@ def sessions_of(number: int, agent: Agent, seed: int = SEED) -> Iterator[Planned
         count += 1
         is_first = count == 1
         length = 12 + 8 * number if is_first else choose.randint(*SESSION_STEPS)
-        steps = [Step(choose.uniform(*USUAL_PAUSE), _work(choose, agent)) for _ in range(length)]
+        steps = [AgentStep(choose.uniform(*USUAL_PAUSE), _work(choose, agent)) for _ in range(length)]
         if (is_first and number < 3) or choose.random() < TEMPTED:
             for _ in range(choose.choice((1, 1, 2))):
                 at = 1 if is_first else choose.randrange(1, length)
                 steps[at:at] = _burst(choose, _shadow if is_first and number == 0 else choose.choice(TEMPTATIONS))
-        session = Session(
+        session = DemoSession(
             id=f"{agent_id}-{count:03}",
             agent_id=agent_id,
             agent_name=agent.name,
@@ -106,8 +106,8 @@ def sessions_of(number: int, agent: Agent, seed: int = SEED) -> Iterator[Planned
         yield PlannedSession(session, steps, ends=choose.random() >= ABANDONED)
 
 
-def _burst(choose: random.Random, temptation: "Temptation") -> list[Step]:
-    return [Step(choose.uniform(*BURST_PAUSE), action) for action in temptation(choose)]
+def _burst(choose: random.Random, temptation: "Temptation") -> list[AgentStep]:
+    return [AgentStep(choose.uniform(*BURST_PAUSE), action) for action in temptation(choose)]
 
 
 # the work: allowed under every rule set that its agents have
@@ -119,7 +119,7 @@ _HOSTS = ("api.github.com", "api.openai.com")
 _MAILS = ("Please find the invoice of March attached.", "The build is green again.", "Shall we meet on Tuesday?")
 
 
-def _work(choose: random.Random, agent: Agent) -> Action:
+def _work(choose: random.Random, agent: DemoAgent) -> Action:
     path = f"/workspace/{choose.choice(_SOURCES)}"
     kinds: list[Callable[[], Action]] = [
         lambda: ReadFile(path),

@@ -28,21 +28,21 @@ from consumer.demo.browser import open_page
 from consumer.demo.daemon import Daemon
 from consumer.demo.engine import Engine
 from consumer.demo.problems import Problems
-from consumer.demo.process import Service, running_service
+from consumer.demo.process import ServiceProcess, running_service
 from consumer.demo.scrape import Numbers, scrape
-from consumer.demo.stage import INGEST_TOKEN, OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELINES, Stage
+from consumer.demo.stage import INGEST_TOKEN, OPSGENIE_KEY, PAGERDUTY_KEYS, PARTITIONS, PIPELINES, DemoStage
 from consumer.demo.summary import checks, print_summary
-from consumer.demo.table import Display, Rate, Snapshot
+from consumer.demo.table import DemoRate, Display, Snapshot
 from consumer.demo.traffic import SEND_SECONDS, Traffic, TrafficError
-from consumer.ingest.app import PATH
 from consumer.kafka.clients import KafkaClients, close_producer
 from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.topic_specs import topics_of
 from consumer.kafka.topics import create_topics
+from consumer.receivers.ingest.app import PATH
 from consumer.telemetry.log import quiet
-from consumer.waiting import set_within, unless_set
+from consumer.timing.waiting import set_within, unless_set
 from providers.errors import UserError
-from providers.sandbox import Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import Fault, Sandbox, SandboxSettings, running_sandbox
 
 START_SECONDS = 60.0
 """How long to wait until the service owns all partitions; a busy Kafka lets a new group wait some seconds."""
@@ -96,8 +96,8 @@ class _Running:
     config: Config
     config_file: Path
     sandbox: Sandbox
-    service: Service
-    ingest: Service
+    service: ServiceProcess
+    ingest: ServiceProcess
     ingest_url: str
     traffic: Traffic
     http: aiohttp.ClientSession
@@ -159,7 +159,7 @@ async def run_demo(
 
 async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) -> _Running:
     say = _Say(console)
-    settings = Settings(
+    settings = SandboxSettings(
         pagerduty_keys=frozenset(PAGERDUTY_KEYS),
         opsgenie_keys=frozenset({OPSGENIE_KEY}),
         integrations=PAGERDUTY_KEYS,
@@ -179,7 +179,7 @@ async def _set_stage(options: Options, console: Console, stack: AsyncExitStack) 
     else:
         servers, run_id = options.bootstrap_servers, secrets.token_hex(4)
 
-    stage = Stage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port(), free_port())
+    stage = DemoStage(servers, sandbox.url, free_port(), options.seconds, run_id, free_port(), free_port())
     for subscription in stage.subscriptions():
         sandbox.webhooks.subscribe(subscription)
     file = folder / "clawdstrike-alerting.yaml"
@@ -285,7 +285,7 @@ async def _play(running: _Running, options: Options, console: Console, stopping:
     """Let the agents work, and show the live table. Returns for how many seconds they worked."""
     began = time.monotonic()
     over = asyncio.Event()
-    rate, problems, numbers = Rate(), Problems(), await running.numbers()
+    rate, problems, numbers = DemoRate(), Problems(), await running.numbers()
     try:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(running.traffic.run(over))

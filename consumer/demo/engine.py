@@ -24,7 +24,7 @@ class EngineMissing(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class DemoSession:
     """One session of one agent, from which the engine and the events take their context."""
 
     id: str
@@ -38,7 +38,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DemoVerdict:
     """A decision of the engine. ``severity`` is the name used in security events."""
 
     allowed: bool
@@ -62,11 +62,11 @@ class Engine:
         rules = files("clawdstrike").joinpath("rulesets", f"{ruleset}.yaml").read_bytes()
         self._policy_hash = f"sha256:{hashlib.sha256(rules).hexdigest()}"
 
-    def decide(self, action: Action, session: Session) -> Verdict:
+    def decide(self, action: Action, session: DemoSession) -> DemoVerdict:
         """Ask the engine whether the agent may do this."""
         decision = self._ask(action, session_id=session.id, agent_id=session.agent_id)
         severity = decision.severity.value if decision.severity is not None else "info"
-        return Verdict(
+        return DemoVerdict(
             allowed=decision.allowed,
             guard=decision.guard or "engine",
             severity=SEVERITIES[severity],
@@ -75,9 +75,9 @@ class Engine:
             policy_hash=self._policy_hash,
         )
 
-    def of_session(self) -> Verdict:
+    def of_session(self) -> DemoVerdict:
         """The decision in the events that begin and end a session, about which the engine is not asked: allowed."""
-        return Verdict(True, "engine", "info", "Allowed", self.ruleset, self._policy_hash)
+        return DemoVerdict(True, "engine", "info", "Allowed", self.ruleset, self._policy_hash)
 
     def _ask(self, action: Action, **context: str) -> Any:
         engine = self._engine

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from consumer.demo.actions import Action, ApplyPatch, CallTool, Connect, ReadFile, ReadText, RunCommand, WriteFile
-from consumer.demo.engine import Session, Verdict
+from consumer.demo.engine import DemoSession, DemoVerdict
 
 AGENT_VERSION = "1.4.0"
 
 
-def decided(session: Session, action: Action, verdict: Verdict, now: float) -> dict[str, Any]:
+def decided(session: DemoSession, action: Action, verdict: DemoVerdict, now: float) -> dict[str, Any]:
     """The event of one decision; ``now`` is seconds since the epoch."""
     resource = _resource(action)
     event = _event(session, verdict, event_type(action, verdict), resource["type"], resource, now)
@@ -20,17 +20,17 @@ def decided(session: Session, action: Action, verdict: Verdict, now: float) -> d
     return event
 
 
-def session_started(session: Session, verdict: Verdict, now: float) -> dict[str, Any]:
+def session_started(session: DemoSession, verdict: DemoVerdict, now: float) -> dict[str, Any]:
     """The event of the beginning of a session."""
     return _event(session, verdict, "session_start", "session", _of(session), now)
 
 
-def session_ended(session: Session, verdict: Verdict, now: float) -> dict[str, Any]:
+def session_ended(session: DemoSession, verdict: DemoVerdict, now: float) -> dict[str, Any]:
     """The event of the end of a session, which ends every problem of the session."""
     return _event(session, verdict, "session_end", "session", _of(session), now)
 
 
-def event_type(action: Action, verdict: Verdict) -> str:
+def event_type(action: Action, verdict: DemoVerdict) -> str:
     """The type of a decision's event. It depends on the verdict, and for a denial on the guard and the action."""
     if verdict.allowed:
         return "guard_warn" if verdict.severity == "medium" else "policy_allow"
@@ -46,7 +46,7 @@ def event_type(action: Action, verdict: Verdict) -> str:
 
 
 def _event(
-    session: Session, verdict: Verdict, type_: str, category: str, resource: dict[str, Any], now: float
+    session: DemoSession, verdict: DemoVerdict, type_: str, category: str, resource: dict[str, Any], now: float
 ) -> dict[str, Any]:
     return {
         "schema_version": "1.0.0",
@@ -119,5 +119,5 @@ def _indicator(action: Action) -> dict[str, str] | None:
     return None
 
 
-def _of(session: Session) -> dict[str, Any]:
+def _of(session: DemoSession) -> dict[str, Any]:
     return {"type": "configuration", "name": session.id}

@@ -13,7 +13,7 @@ State = Literal["waiting", "paging", "open", "acked", "resolved"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Problem:
+class DemoProblem:
     """Something that one agent was denied again and again. ``events`` is the number of denials."""
 
     guard: str
@@ -47,14 +47,14 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenProblem:
     """The run at one moment: numbers, and the problems, the newest first."""
 
     events: int = 0
     violations: int = 0
     pages: int = 0
     resolved: int = 0
-    problems: Sequence[Problem] = field(default_factory=tuple)
+    problems: Sequence[DemoProblem] = field(default_factory=tuple)
 
 
 class Problems:
@@ -63,9 +63,9 @@ class Problems:
     def __init__(self) -> None:
         self._read = 0
         self._violations = 0
-        self._problems: dict[tuple[str, str], Problem] = {}
+        self._problems: dict[tuple[str, str], DemoProblem] = {}
 
-    def at(self, produced: Sequence[Produced], incidents: Iterable[Incident]) -> Seen:
+    def at(self, produced: Sequence[Produced], incidents: Iterable[Incident]) -> SeenProblem:
         """The run now; ``produced`` are all events so far, ``incidents`` all that the sandbox has."""
         for event in produced[self._read :]:
             if event.is_alertable:
@@ -80,14 +80,14 @@ class Problems:
         for problem in self._problems.values():
             found = (told.get(name) for name in problem.dedup_keys.items())
             problem.incidents = tuple(one for one in found if one is not None)
-        return Seen(len(produced), self._violations, pages, resolved, tuple(reversed(self._problems.values())))
+        return SeenProblem(len(produced), self._violations, pages, resolved, tuple(reversed(self._problems.values())))
 
     def _add(self, event: Produced) -> None:
         self._violations += 1
         problem = self._problems.get((event.guard, event.session_id))
         if problem is None:
             agent = event.session_id.removeprefix(f"{event.tenant_id}-").rpartition("-")[0]
-            self._problems[event.guard, event.session_id] = Problem(
+            self._problems[event.guard, event.session_id] = DemoProblem(
                 guard=event.guard,
                 agent=agent or event.session_id,
                 tenant=event.tenant_id,

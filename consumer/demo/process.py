@@ -14,7 +14,7 @@ TAIL_LINES = 12
 _TAIL_BYTES = 64 * 1024
 
 
-class Service:
+class ServiceProcess:
     """A running command, and the file of its log."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -34,12 +34,12 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(config: Path, log: Path, command: str = "run") -> AsyncIterator[Service]:
+async def running_service(config: Path, log: Path, command: str = "run") -> AsyncIterator[ServiceProcess]:
     """Run ``clawdstrike-alerting run --config …``, or another ``command`` that lasts, for the length of the block, and
     no longer than this process."""
     process = _start([sys.executable, "-m", "consumer.cli.main", command, "--config", str(config)], log)
     try:
-        yield Service(process, log)
+        yield ServiceProcess(process, log)
     finally:
         await _stop(process)
 

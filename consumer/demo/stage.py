@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.demo.oracle import Produced, Rules
-from consumer.webhooks.app import PATH as WEBHOOKS_PATH
-from providers.sandbox import Incident, Subscription
+from consumer.receivers.webhooks.app import PATH as WEBHOOKS_PATH
+from providers.sandbox import Incident, SandboxSubscription
 
 PARTITIONS = 4
 PIPELINES = ("pagerduty", "opsgenie")
@@ -26,7 +26,7 @@ _DAY = 86400
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoStage:
     """The addresses and the length of a run. ``run_id``, which makes the names of topics and groups unique, is None on
     the embedded broker, where nobody else is."""
 
@@ -87,12 +87,12 @@ class Stage:
             },
         }
 
-    def subscriptions(self) -> list[Subscription]:
+    def subscriptions(self) -> list[SandboxSubscription]:
         """What the sandbox is to send when somebody does something there."""
         url = f"http://127.0.0.1:{self.webhooks_port}{WEBHOOKS_PATH}"
         return [
-            Subscription(provider="pagerduty", url=f"{url}pagerduty", secret=WEBHOOK_SECRET),
-            Subscription(provider="opsgenie", url=f"{url}opsgenie", token=WEBHOOK_TOKEN),
+            SandboxSubscription(provider="pagerduty", url=f"{url}pagerduty", secret=WEBHOOK_SECRET),
+            SandboxSubscription(provider="opsgenie", url=f"{url}opsgenie", token=WEBHOOK_TOKEN),
         ]
 
     def _kafka(self) -> dict[str, Any]:

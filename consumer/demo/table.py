@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from consumer.demo.problems import Problem, Seen
+from consumer.demo.problems import DemoProblem, SeenProblem
 from consumer.demo.scrape import Numbers, PipelineNumbers
 from consumer.demo.stage import PIPELINES
 
@@ -51,12 +51,12 @@ class Snapshot:
     elapsed: float
     seconds: float
     rate: float
-    seen: Seen
+    seen: SeenProblem
     numbers: Numbers = field(default_factory=dict)
     page: str = ""
 
 
-class Rate:
+class DemoRate:
     """Events per second over the last few seconds."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Display:
         return self._live if self._live is not None else nullcontext()
 
 
-def sentence(seen: Seen) -> tuple[str, str]:
+def sentence(seen: SeenProblem) -> tuple[str, str]:
     """The run in one sentence, as two halves, since a narrow line has no room for both."""
     return (
         f"{_count(seen.events, 'event')} · {_count(seen.violations, 'violation')}",
@@ -136,7 +136,7 @@ def table(snapshot: Snapshot, *, width: int, height: int) -> RenderableType:
     return Group(*lines)
 
 
-def problem_line(problem: Problem, width: int) -> Text:
+def problem_line(problem: DemoProblem, width: int) -> Text:
     """One problem in at most ``width`` columns: the state first, the severity in colour."""
     state, severity = problem.state, problem.severity
     over = state == "resolved"
@@ -161,7 +161,7 @@ def service_line(name: str, numbers: PipelineNumbers) -> Text:
     return text
 
 
-def _earlier(problems: Sequence[Problem]) -> str:
+def _earlier(problems: Sequence[DemoProblem]) -> str:
     counts: Mapping[str, int] = {
         state: number
         for state in ("waiting", "paging", "open", "acked", "resolved")

@@ -10,19 +10,19 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from consumer.demo import events
-from consumer.demo.agents import AGENTS, Agent, PlannedSession, sessions_of
+from consumer.demo.agents import AGENTS, DemoAgent, PlannedSession, sessions_of
 from consumer.demo.daemon import Daemon, PostError
-from consumer.demo.engine import Engine, Session
+from consumer.demo.engine import DemoSession, Engine
 from consumer.demo.oracle import Produced
 from providers.errors import UserError
 
 SEND_SECONDS = 30.0
 """Time limit for the broker to confirm the last records."""
 
-_DEMO = Session("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo", "strict")
+_DEMO = DemoSession("end-of-traffic", "demo", "demo", "demo", "demo", "demo", "demo", "strict")
 
 
-_Send = Callable[[Session, dict[str, Any]], Awaitable[None]]
+_Send = Callable[[DemoSession, dict[str, Any]], Awaitable[None]]
 
 
 class TrafficError(UserError):
@@ -43,7 +43,7 @@ class Traffic:
         topic: str,
         engines: Mapping[str, Engine],
         daemon: Daemon,
-        agents: Sequence[Agent] = AGENTS,
+        agents: Sequence[DemoAgent] = AGENTS,
     ) -> None:
         self.produced: list[Produced] = []
         self._daemon = daemon
@@ -78,7 +78,7 @@ class Traffic:
         if self._failed or self._unconfirmed:
             raise TrafficError(f"{self._failed + self._unconfirmed} events did not reach the broker")
 
-    async def _work(self, number: int, agent: Agent, stopping: asyncio.Event) -> None:
+    async def _work(self, number: int, agent: DemoAgent, stopping: asyncio.Event) -> None:
         engine = self._engines[agent.ruleset]
         send = self._post if number % 2 else self._produce
         for planned in sessions_of(number, agent):
@@ -98,10 +98,10 @@ class Traffic:
         if planned.ends:
             await send(session, events.session_ended(session, engine.of_session(), time.time()))
 
-    async def _produce(self, session: Session, event: dict[str, Any]) -> None:
+    async def _produce(self, session: DemoSession, event: dict[str, Any]) -> None:
         await self._send(event, key=session.id.encode(), partition=None)
 
-    async def _post(self, session: Session, event: dict[str, Any]) -> None:
+    async def _post(self, session: DemoSession, event: dict[str, Any]) -> None:
         self.produced.append(Produced.of(event))  # before the post: its effect may be seen before the answer
         try:
             await self._daemon.post(event)

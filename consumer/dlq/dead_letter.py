@@ -39,7 +39,7 @@ Encoded = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """Key, value and headers of a Kafka record."""
 
 
-class Stage(StrEnum):
+class DeadLetterStage(StrEnum):
     """Where the way of a record has ended, as dead letters say it."""
 
     DECODE = "decode"
@@ -55,7 +55,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class CutOriginal:
     """Describes the original record of a dead letter that holds only a part of it.
 
     It has the sizes of the key and the value in bytes (None without one), the number of headers, and the SHA-256 of the
@@ -72,11 +72,11 @@ class Cut:
 class DeadLetter:
     """A record that could not become a notification, and why.
 
-    ``stage`` is where it ended: a `Stage`, or in a dead letter that was read whatever a later release has written.
-    ``error_class`` is a word for filters and metrics, ``error`` the text for people. ``retryable`` says whether a
-    replay can help. ``attempts`` counts requests, from ``first_attempt`` to ``last_attempt`` (seconds since the epoch;
-    None without any). ``occurrences`` were counted into it, at offsets from ``first_offset`` to ``last_offset``.
-    ``cut`` says that ``record`` is only a part of the original.
+    ``stage`` is where it ended: a `DeadLetterStage`, or in a dead letter that was read whatever a later release has
+    written. ``error_class`` is a word for filters and metrics, ``error`` the text for people. ``retryable`` says
+    whether a replay can help. ``attempts`` counts requests, from ``first_attempt`` to ``last_attempt`` (seconds since
+    the epoch; None without any). ``occurrences`` were counted into it, at offsets from ``first_offset`` to
+    ``last_offset``. ``cut`` says that ``record`` is only a part of the original.
     """
 
     record: Record
@@ -92,7 +92,7 @@ class DeadLetter:
     occurrences: int
     first_offset: int
     last_offset: int
-    cut: Cut | None = None
+    cut: CutOriginal | None = None
 
     def encode(self, limit: int | None = None) -> Encoded:
         """Key, value and headers for Kafka; a batch of this record has at most ``limit`` bytes (``max.message.bytes``).
@@ -206,9 +206,9 @@ def encoded_size(key: bytes | None, value: bytes | None, headers: Headers) -> in
     return size + sum(map(_header_size, headers))
 
 
-def _cut_of(record: Record) -> Cut:
+def _cut_of(record: Record) -> CutOriginal:
     key, value = record.key, record.value
-    return Cut(
+    return CutOriginal(
         key_bytes=None if key is None else len(key),
         value_bytes=None if value is None else len(value),
         header_count=len(record.headers),
@@ -216,7 +216,7 @@ def _cut_of(record: Record) -> Cut:
     )
 
 
-def _cut_headers(cut: Cut) -> Iterator[tuple[str, bytes | None]]:
+def _cut_headers(cut: CutOriginal) -> Iterator[tuple[str, bytes | None]]:
     facts = {
         "cut": "true",
         "key_bytes": cut.key_bytes,
@@ -227,8 +227,8 @@ def _cut_headers(cut: Cut) -> Iterator[tuple[str, bytes | None]]:
     return ((_OURS + name, _encoded(str(fact))) for name, fact in facts.items() if fact is not None)
 
 
-def _decode_cut(ours: Mapping[str, bytes]) -> Cut:
-    return Cut(
+def _decode_cut(ours: Mapping[str, bytes]) -> CutOriginal:
+    return CutOriginal(
         key_bytes=int(ours["key_bytes"]) if "key_bytes" in ours else None,
         value_bytes=int(ours["value_bytes"]) if "value_bytes" in ours else None,
         header_count=int(ours.get("header_count", 0)),

@@ -42,7 +42,7 @@ class MoveKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class MovingTask:
     """The task that wrote a record: its provider and partition, and the scheme by which it saw homes then.
 
     ``group`` is the task's consumer group, as other services may share the feedback topic. ``input`` is the topic whose
@@ -64,7 +64,7 @@ class HandOver:
     """A task hands over what it knows of a dedup key, or of a session (`state.remembered_ends`), to the ``home``:
     either an ``alert``, or the event time of the latest end. ``key`` is the record key that decides the home."""
 
-    sender: Sender
+    sender: MovingTask
     home: int
     dedup_key: str
     alert: Alert | None
@@ -77,7 +77,7 @@ class Forwarded:
     """A ``record`` of the sender's partition that the ``home`` is to decide. ``key`` is the key that decides the home.
     ``is_replay``: the record is a dead letter that is decided again."""
 
-    sender: Sender
+    sender: MovingTask
     home: int
     record: Record
     key: bytes | None = None
@@ -93,7 +93,7 @@ class Moved:
     none.
     """
 
-    sender: Sender
+    sender: MovingTask
     before: Scheme | None = None
 
 
@@ -165,7 +165,7 @@ def decode_move(key: bytes | None, value: bytes | None, headers: Headers) -> Mov
         raise MalformedFeedback(f"unreadable {MOVE}: {type(error).__name__}") from None
 
 
-def _hand_over(key: bytes | None, value: bytes | None, sender: Sender, facts: dict[str, Any]) -> HandOver:
+def _hand_over(key: bytes | None, value: bytes | None, sender: MovingTask, facts: dict[str, Any]) -> HandOver:
     if not key or len(key) > _MAX_KEY_BYTES:
         raise ValueError("the key is no dedup key")
     ended_at = facts.get("ended_at")
@@ -197,7 +197,7 @@ def _scheme(json: Any) -> Scheme:
     return Scheme(_number(partitions, _PARTITIONS, least=1), _number(turn, _PARTITIONS))
 
 
-def _sender(facts: dict[str, Any]) -> Sender:
+def _sender(facts: dict[str, Any]) -> MovingTask:
     feedback = {
         _number(int(partition), _PARTITIONS): _number(offset, _OFFSETS)
         for partition, offset in facts.get("feedback", {}).items()
@@ -207,7 +207,9 @@ def _sender(facts: dict[str, Any]) -> Sender:
         _number(facts["from"], _PARTITIONS),
         _scheme(facts["scheme"]),
     )
-    return Sender(provider, partition, scheme, feedback, _text(facts.get("group", "")), _text(facts.get("input", "")))
+    return MovingTask(
+        provider, partition, scheme, feedback, _text(facts.get("group", "")), _text(facts.get("input", ""))
+    )
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,8 @@ import orjson
 from msgspec.structs import replace
 
 from consumer.dlq.dead_letter import DeadLetter, Headers, decode
-from state.alert import EARLIEST, Alert
+from state.alert import Alert
+from state.occurrences import EARLIEST
 from state.provider_feedback import Happened, What
 from state.seen import News, Seen, last_seen, news, with_silenced
 from state.violation import HEADER_OVERHEAD, Record, Severity
@@ -40,7 +41,7 @@ class MalformedFeedback(ValueError):
     """A record of the feedback topic cannot be read. The message is one line that says why."""
 
 
-class Kind(Enum):
+class FeedbackKind(Enum):
     """The kind of a record of the feedback topic."""
 
     ACKNOWLEDGE = "acknowledge"
@@ -49,14 +50,14 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class OperatorCommand:
     """An operator acknowledges or resolves an alert; ``at`` is in seconds since the epoch.
 
     ``seen`` are the alerts of the key as the operator saw them; there may be one in each of several partitions. It is
     empty if that is not known, as with a command of release 0.1.
     """
 
-    kind: Kind
+    kind: FeedbackKind
     provider: str
     dedup_key: str
     at: float
@@ -88,25 +89,25 @@ class FromProvider:
     by: str = ""
 
 
-Feedback = Command | FromProvider | Replay
+Feedback = OperatorCommand | FromProvider | Replay
 
 
-def unmeant(kind: Kind, at: float, seen: Collection[Seen], alert: Alert) -> News | None:
+def unmeant(kind: FeedbackKind, at: float, seen: Collection[Seen], alert: Alert) -> News | None:
     """Why a command does not apply to the alert as it is now; None if it applies. A command neither acknowledges nor
     ends what has come after the operator saw the alert."""
     known = None
     if seen:
-        if (found := news(alert, seen)) is not None or kind is Kind.ACKNOWLEDGE:
+        if (found := news(alert, seen)) is not None or kind is FeedbackKind.ACKNOWLEDGE:
             return found
         known = last_seen(alert, seen)
-    if kind is Kind.ACKNOWLEDGE:
+    if kind is FeedbackKind.ACKNOWLEDGE:
         return News.CAME_BACK if at < alert.first_seen else None
     # What the operator saw occurred before the command, whatever the clocks say that dated the two.
     last = with_silenced(alert).last_seen
     return News.OCCURRED if last > (at if known is None else max(at, known)) else None
 
 
-def encode_command(command: Command) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
+def encode_command(command: OperatorCommand) -> tuple[bytes, bytes, list[tuple[str, bytes | None]]]:
     """Key, value and headers of a command."""
     facts: dict[str, Any] = {"v": _VERSION, "at": command.at, "by": command.by}
     if command.seen:
@@ -138,12 +139,12 @@ def encode_from_provider(found: FromProvider) -> tuple[bytes, bytes, list[tuple[
 
 def replay_headers(headers: Headers, replay_id: str) -> list[tuple[str, bytes | None]]:
     """The headers of a dead letter's replay; key and value are the dead letter's own."""
-    return [*headers, (KIND, Kind.REPLAY.value.encode()), (REPLAY, replay_id.encode())]
+    return [*headers, (KIND, FeedbackKind.REPLAY.value.encode()), (REPLAY, replay_id.encode())]
 
 
 def replay_id_of(headers: Headers) -> str | None:
     """The id of the dead letter that a record of the feedback topic replays; None if it is no replay."""
-    if len(headers) < 2 or headers[-1][0] != REPLAY or headers[-2] != (KIND, Kind.REPLAY.value.encode()):
+    if len(headers) < 2 or headers[-1][0] != REPLAY or headers[-2] != (KIND, FeedbackKind.REPLAY.value.encode()):
         return None
     return (headers[-1][1] or b"").decode(errors="replace")
 
@@ -179,7 +180,7 @@ def decode_feedback(key: bytes | None, value: bytes | None, headers: Headers, ti
         return FromProvider(provider, dedup_key, happened, by[:_MAX_NAME])
     if timestamp >= EARLIEST * 1000:
         at = min(at, timestamp / 1000)  # with a clock ahead, a command must not end what comes after it
-    return Command(kind, provider, dedup_key, at, by[:_MAX_NAME], seen)
+    return OperatorCommand(kind, provider, dedup_key, at, by[:_MAX_NAME], seen)
 
 
 def _seen_to_json(seen: Seen) -> dict[str, Any]:
@@ -203,8 +204,8 @@ def _seen_from_json(json: dict[str, Any]) -> Seen:
     )
 
 
-def _kind(text: bytes) -> Kind | What:
-    kinds: tuple[Kind | What, ...] = (Kind.ACKNOWLEDGE, Kind.RESOLVE, *What)
+def _kind(text: bytes) -> FeedbackKind | What:
+    kinds: tuple[FeedbackKind | What, ...] = (FeedbackKind.ACKNOWLEDGE, FeedbackKind.RESOLVE, *What)
     for kind in kinds:
         if text == kind.value.encode():
             return kind

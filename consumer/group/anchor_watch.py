@@ -16,11 +16,11 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.beginning import Fit
 from consumer.input.look import PartitionLook, looking
 from consumer.kafka.clients import KafkaClients
-from consumer.waiting import set_within
+from consumer.timing.clock import Clock
+from consumer.timing.waiting import set_within
 from state.anchors import Anchor
 
 WATCH_SECONDS = 1.0

@@ -10,9 +10,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.progress import HeldBack, Progress
 from consumer.kafka.watermarks import Watermarks, each_watermarks
+from consumer.timing.clock import Clock
 
 LOOK_SECONDS = 1.0
 """Seconds between two looks."""

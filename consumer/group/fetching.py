@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError, RecordTooLargeError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
-from consumer.kafka.silence import SILENT_SECONDS, Silence
+from consumer.kafka.unanswered_fetches import SILENT_SECONDS, UnansweredFetches
 from consumer.kafka.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
-from consumer.partition.owned import OwnedPartition
+from consumer.tasks.partition.owned import OwnedPartition
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 
 FETCH_TIMEOUT_MS = 1000
 FETCH_RECORDS = 1000
@@ -53,7 +53,7 @@ class Fetching(Generic[T]):
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._in_hand: set[TopicPartition] = set()
         self._unreadable = UnreadablePartitions()
-        self._silence = Silence()
+        self._silence = UnansweredFetches()
         self._listened_at = 0.0
         self.turned_at = clock.monotonic()
         """When the loop last began a turn, by the monotonic clock."""

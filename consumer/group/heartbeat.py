@@ -15,18 +15,18 @@ LOOK_SECONDS = 1.0
 """Seconds between two looks at whether this member owns partition 0."""
 
 
-Progress = Mapping[int, GroupPosition]
+GroupPositions = Mapping[int, GroupPosition]
 """How far the group has come in each partition."""
 
 
-class Group(Protocol):
+class HeartbeatGroup(Protocol):
     """What is used of a pipeline's group member, or of that of the repartition stage before it."""
 
     def owns(self, partition: int) -> bool:
         """Whether this member owns the partition."""
         ...
 
-    async def group_progress(self) -> Progress:
+    async def group_progress(self) -> GroupPositions:
         """How far the group has come in each partition.
 
         Raises:
@@ -46,7 +46,7 @@ class Standing:
         self._what = what
         self._since: dict[int, tuple[int, float]] = {}
 
-    def observe(self, progress: Progress, now: float) -> Iterator[str]:
+    def observe(self, progress: GroupPositions, now: float) -> Iterator[str]:
         """Take in the progress at ``now``; yields a sentence for each partition that made none since the last look."""
         before, self._since = self._since, {}
         for partition, found in sorted(progress.items()):
@@ -65,7 +65,7 @@ class HeartbeatOwner:
     """Pings the heartbeat while this member owns partition 0, and watches the progress of every partition of the
     group."""
 
-    def __init__(self, group: Group, stage: Group | None, log: FilteringBoundLogger) -> None:
+    def __init__(self, group: HeartbeatGroup, stage: HeartbeatGroup | None, log: FilteringBoundLogger) -> None:
         self._group = group
         self._stage = stage
         self._log = log
@@ -102,7 +102,7 @@ class HeartbeatOwner:
                 self.stuck = ("unknown: the group's offsets cannot be read",)
             await asyncio.sleep(period)
 
-    def _compare(self, group: Progress, stage: Progress) -> None:
+    def _compare(self, group: GroupPositions, stage: GroupPositions) -> None:
         now = asyncio.get_running_loop().time()
         of_group, of_stage = self._standing
         self.stuck = (*of_group.observe(group, now), *of_stage.observe(stage, now))

@@ -15,7 +15,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.group.anchor_watch import AnchorWatch, Watched
 from consumer.group.ends import AskWatermarks, PartitionEnds
 from consumer.group.fetching import Fetching
@@ -29,11 +28,12 @@ from consumer.input.progress import GroupPosition
 from consumer.kafka.clients import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.watermarks import all_watermarks, each_watermarks
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import NotAssigned, NotOwner, Proofs, Revoked, UnknownMember
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import NotAssigned, NotOwner, Proofs, Revoked, UnknownMember
 from consumer.telemetry.metrics import PipelineMetrics
-from consumer.turns import Turns
-from consumer.waiting import unless_set
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
+from consumer.timing.waiting import unless_set
 from providers.retry import Backoff
 from state.anchors import Anchor
 
@@ -48,7 +48,7 @@ DRAIN_SHARE = 0.8
 commit."""
 
 
-class Sender(Protocol):
+class PipelineDelivery(Protocol):
     """What sends for the tasks of a member, as long as that owns their partitions: a pipeline's delivery."""
 
     def set_share(self, share: float) -> None:
@@ -76,7 +76,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         instance_id: InstanceId | None,
         drain_seconds: float,
         proofs: Proofs,
-        sender: Sender | None,
+        sender: PipelineDelivery | None,
         backoff: Backoff,
         make_task: Callable[[PartitionInput], T],
         metrics: PipelineMetrics,

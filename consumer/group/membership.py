@@ -11,10 +11,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.config import Config
-from consumer.dlq.letterbox import Letterbox
-from consumer.group.member import GroupMember, Sender
+from consumer.dlq.dead_letter_writer import DeadLetterWriter
+from consumer.group.member import GroupMember, PipelineDelivery
 from consumer.group.standstill import Standstill
 from consumer.group.state_watch import StateWatch
 from consumer.group.subscription import Subscription
@@ -25,13 +24,14 @@ from consumer.kafka.clients import KafkaClients, start_client
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.topic_specs import follower_of
-from consumer.kafka.topics import ask_max_bytes, member_topics
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import Proofs
+from consumer.kafka.topics import TopicReport, ask_max_bytes, member_topics
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import Proofs
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
-from consumer.turns import Turns
-from consumer.waiting import meanwhile, set_within
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
+from consumer.timing.waiting import meanwhile, set_within
 from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4
@@ -61,7 +61,7 @@ class MemberRunner(ABC, Generic[T]):
         dlq = config.kafka.topics.dlq
         self._record_clock = RecordClock(clock)
         self._turns = Turns()
-        self._letterbox = Letterbox(
+        self._dead_letter_writer = DeadLetterWriter(
             dlq,
             dead_letter_limit,
             ask_limit=lambda: ask_max_bytes(clients, dlq),
@@ -117,7 +117,7 @@ class MemberRunner(ABC, Generic[T]):
         while True:
             member, proofs = self._member, self._proofs
             has_work = member is not None and bool(member.assigned) and not member.is_restoring
-            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_fresh)
+            self._standstill.observe(waits=has_work and proofs is not None and not proofs.is_valid)
             if self._standstill.is_time_to_ask(self._clock.monotonic()):
                 answered = await self._clients.bootstrap_answers()
                 self._standstill.asked(self._clock.monotonic(), answered=answered)
@@ -134,14 +134,20 @@ class MemberRunner(ABC, Generic[T]):
         consumer: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
         proofs: Proofs,
-        sender: Sender | None,
+        sender: PipelineDelivery | None,
         metrics: PipelineMetrics,
         make_task: Callable[[PartitionInput], T],
     ) -> GroupMember[T]:
         kafka, checkpoints = self._config.kafka, subscription.checkpoints
         self._proofs = proofs
         spec = follower_of(self._config, checkpoints)
-        self._topics = TopicWatch(lambda: member_topics(admin, self._config, spec), checkpoints, self._log)
+
+        async def look() -> TopicReport:
+            report = await member_topics(admin, self._config, spec)
+            self._record_clock.input.brokers_check(is_so=report.times_are_checked)
+            return report
+
+        self._topics = TopicWatch(look, checkpoints, self._log)
         instance_id = None
         if kafka.group_instance_id is not None:
             instance_id = InstanceId(
@@ -200,7 +206,7 @@ class MemberRunner(ABC, Generic[T]):
         return PipelineHealth(
             name=self.name,
             joined=member is not None and member.assigned is not None,
-            proved=proofs is not None and (proofs.is_fresh or not tasks),
+            proved=proofs is not None and (proofs.is_valid or not tasks),
             partitions=len(member.assigned) if member is not None and member.assigned is not None else 0,
             restored=sum(task.is_running for task in tasks.values()),
             stuck=(),

@@ -34,15 +34,15 @@ class Direction(Enum):
     """Skip records that were not decided."""
 
 
-class Place(Enum):
+class NamedOffset(Enum):
     """A target that stands for an offset in each partition."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
 
 
-Target = Place | int | float
-"""Where to go: a `Place`, an offset (int), or a time in seconds since the epoch (float)."""
+Target = NamedOffset | int | float
+"""Where to go: a `NamedOffset`, an offset (int), or a time in seconds since the epoch (float)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,9 @@ async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Off
     """
     begins, ends = await _bounds(clients, group)
     match target:
-        case Place.EARLIEST:
+        case NamedOffset.EARLIEST:
             return begins
-        case Place.LATEST:
+        case NamedOffset.LATEST:
             return ends
         case int(offset):
             for partition in group.input:

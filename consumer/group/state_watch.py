@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.watermarks import each_watermarks
-from consumer.partition.state_log import StateLog
+from consumer.tasks.partition.state_log import StateLog
 
 LOOK_SECONDS = 60.0
 """Seconds between two looks."""

@@ -10,13 +10,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.partition_input import PartitionInput
-from consumer.kafka.transaction import FAILURES, Refused, Unanswered
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.ownership import NotOwner, Revoked
-from consumer.partition.restore import StateRefused
+from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.ownership import NotOwner, Revoked
+from consumer.tasks.partition.restore import StateRefused
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from providers.retry import Backoff, Restarts
 from state.anchors import Anchor
 
@@ -168,7 +168,7 @@ class Supervision(Generic[T]):
     def _failed(self, partition: TopicPartition, error: Exception, failures: int) -> None:
         """Log and count the error that ended a task. One that is no failure of Kafka is a fault of this program, and is
         logged with its traceback."""
-        expected = isinstance(error, (*FAILURES, Refused, Unanswered))
+        expected = isinstance(error, (*FAILURES, TransactionRefused, Unanswered))
         self._metrics.task_trouble()
         self._troubles[partition] = error
         self._restoring_since = self._clock.monotonic()

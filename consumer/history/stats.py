@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import exp, log
 from typing import Any, Final
 
-from consumer.history.step import Kind, Reason, Step
+from consumer.history.step import Reason, Step, StepKind
 from consumer.history.steps import EARLY_SECONDS
 
 DIMENSIONS: Final = ("guard", "tenant", "ruleset", "severity", "route")
@@ -171,7 +171,7 @@ class Stats:
         self.steps += 1
         self.providers.add(step.provider)
         key = step.provider, step.dedup_key
-        if step.kind in (Kind.TRIGGERED, Kind.SILENCED) and (
+        if step.kind in (StepKind.TRIGGERED, StepKind.SILENCED) and (
             step.is_first or step.reason == Reason.REOPENED or self._is_another(key, step)
         ):
             self._begin(key, step)
@@ -179,9 +179,9 @@ class Stats:
         if life is None:
             life = self._lives[key] = Life(step, is_whole=False)
         _count(life, step)
-        if step.kind in (Kind.FORGOTTEN, Kind.ORPHANED):
+        if step.kind in (StepKind.FORGOTTEN, StepKind.ORPHANED):
             self._close(key)
-        elif step.kind is Kind.RESOLVED:
+        elif step.kind is StepKind.RESOLVED:
             self._ends[key] = step.at
             self._ends.move_to_end(key)
         while len(self._lives) > MOST_LIVES:
@@ -222,23 +222,23 @@ class Stats:
 
 def _count(life: Life, step: Step) -> None:
     without_event = step.reason in (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
-    is_event = step.kind in (Kind.TRIGGERED, Kind.SILENCED) and not without_event
+    is_event = step.kind in (StepKind.TRIGGERED, StepKind.SILENCED) and not without_event
     life.occurrences += step.suppressed + is_event
     life.suppressed += step.suppressed
     life.severity, life.route = step.severity, step.route or life.route
     match step.kind:
-        case Kind.TOLD | Kind.RAISED | Kind.TOLD_AGAIN:
+        case StepKind.TOLD | StepKind.RAISED | StepKind.TOLD_AGAIN:
             life.pages += 1
             if life.told_at is None:
                 life.told_at = step.at
-        case Kind.ACKNOWLEDGED:
+        case StepKind.ACKNOWLEDGED:
             if life.acknowledged_at is None:
                 life.acknowledged_at = step.at
-        case Kind.RESOLVED:
+        case StepKind.RESOLVED:
             life.ended = step
-        case Kind.DEAD_LETTERED | Kind.GIVEN_UP:
+        case StepKind.DEAD_LETTERED | StepKind.GIVEN_UP:
             life.buried += 1
-        case Kind.SILENCED:
+        case StepKind.SILENCED:
             life.is_silenced = True
         case _:
             pass

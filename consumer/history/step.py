@@ -27,7 +27,7 @@ SCHEMA: Final = "schema.json"
 """The file of the JSON Schema, in this package."""
 
 
-class Kind(StrEnum):
+class StepKind(StrEnum):
     """What has happened to an alert."""
 
     TRIGGERED = "triggered"
@@ -101,7 +101,7 @@ class Step(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     input offset that the trigger counts (-1: of another partition). ``seconds`` is the time since the step before.
     """
 
-    kind: Kind
+    kind: StepKind
     at: float
     provider: str
     partition: int
@@ -127,10 +127,10 @@ class Step(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
     @property
     def is_first(self) -> bool:
         """Whether there was no alert of its key before: an event has opened one, which is told, or silenced."""
-        return self.reason == Reason.NEW or (self.kind == Kind.SILENCED and self.seconds is None)
+        return self.reason == Reason.NEW or (self.kind == StepKind.SILENCED and self.seconds is None)
 
 
-class Told(Struct, frozen=True, gc=False):
+class About(Struct, frozen=True, gc=False):
     """What a step says of the event that it is about."""
 
     guard: str | None = None
@@ -207,7 +207,7 @@ def schema() -> Mapping[str, Any]:
     return found
 
 
-def schema_of(kinds: Sequence[Kind] = tuple(Kind)) -> dict[str, Any]:
+def schema_of(kinds: Sequence[StepKind] = tuple(StepKind)) -> dict[str, Any]:
     """The JSON Schema as it follows from `Step`: `SCHEMA` is this, written down."""
     described = dict(msgspec.json.schema(Step)["$defs"]["Step"])
     properties = {name: {**prop} for name, prop in described["properties"].items()}
@@ -225,4 +225,4 @@ def schema_of(kinds: Sequence[Kind] = tuple(Kind)) -> dict[str, Any]:
 
 _ENCODE = msgspec.json.Encoder().encode
 _DECODER = msgspec.json.Decoder(Step)
-_TYPES = {kind: (CLOUD_EVENT_TYPE + kind).encode() for kind in Kind}
+_TYPES = {kind: (CLOUD_EVENT_TYPE + kind).encode() for kind in StepKind}

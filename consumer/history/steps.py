@@ -7,10 +7,11 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from consumer.history.step import CloudEvents, Headers, Kind, Reason, Step, Told
+from consumer.history.step import About, CloudEvents, Headers, Reason, Step, StepKind
 from consumer.history.topic import HistoryTopic
 from consumer.telemetry.metrics import PipelineMetrics
-from state.alert import Alert, LastStep, Owed, Policy, kept_name, last_step_of
+from state.alert import Alert, LastStep, Owed, kept_name, last_step_of
+from state.policy import Policy
 from state.provider_feedback import What
 from state.remembered_ends import is_session
 from state.violation import Violation
@@ -104,9 +105,9 @@ class TaskSteps:
             return alert
         owed = alert.owed
         assert owed is not None
-        told = Told(owed.guard, owed.tenant) if violation is None else Told.of(violation)
+        told = About(owed.guard, owed.tenant) if violation is None else About.of(violation)
         return self._add(
-            Kind.TRIGGERED,
+            StepKind.TRIGGERED,
             alert,
             told=told,
             owed=owed,
@@ -119,12 +120,12 @@ class TaskSteps:
         """The provider has accepted the trigger that was ``sent``."""
         if not self.are_kept:
             return after
-        kind = Kind.TOLD_AGAIN
+        kind = StepKind.TOLD_AGAIN
         if not before.is_at_provider or before.last_notified is None:
-            kind = Kind.TOLD
+            kind = StepKind.TOLD
         elif sent.severity > before.last_notified.severity:
-            kind = Kind.RAISED
-        return self._add(kind, after, told=Told.of(violation), owed=sent, route=route, attempts=sent.attempts + 1)
+            kind = StepKind.RAISED
+        return self._add(kind, after, told=About.of(violation), owed=sent, route=route, attempts=sent.attempts + 1)
 
     def buried(
         self, alert: Alert, dead: Owed, error_class: str, event_id: str | None, route: str | None = None
@@ -132,20 +133,20 @@ class TaskSteps:
         """The trigger that the alert owed became a dead letter."""
         if not self.are_kept:
             return alert
-        kind = Kind.GIVEN_UP if error_class == Kind.GIVEN_UP else Kind.DEAD_LETTERED
-        told = Told(dead.guard, dead.tenant, event_id)
+        kind = StepKind.GIVEN_UP if error_class == StepKind.GIVEN_UP else StepKind.DEAD_LETTERED
+        told = About(dead.guard, dead.tenant, event_id)
         attempts = dead.attempts or None
         return self._add(kind, alert, told=told, owed=dead, reason=error_class, route=route, attempts=attempts)
 
     def acknowledged(self, alert: Alert, actor: str) -> Alert:
         """Somebody has acknowledged the alert."""
-        return self._add(Kind.ACKNOWLEDGED, alert, actor=actor) if self.are_kept else alert
+        return self._add(StepKind.ACKNOWLEDGED, alert, actor=actor) if self.are_kept else alert
 
     def resolved(self, alert: Alert, actor: str) -> Alert:
         """The problem is over."""
         if not self.are_kept:
             return alert
-        noted = self._add(Kind.RESOLVED, alert, actor=actor)
+        noted = self._add(StepKind.RESOLVED, alert, actor=actor)
         told, at = alert.last_notified, last_step_of(noted).at
         is_early = told is not None and alert.is_at_provider and at - told.at <= EARLY_SECONDS
         self._metrics.ended(actor.split(":")[0], early=is_early)
@@ -157,15 +158,15 @@ class TaskSteps:
         if not self.are_kept:
             return alert
         held = alert.held
-        told = None if held is None else Told(held.source.guard, held.source.tenant)
+        told = None if held is None else About(held.source.guard, held.source.tenant)
         actor = kept_actor(f"silence:{silence}")
-        return self._add(Kind.SILENCED, alert, told=told, actor=actor, is_of_event=is_of_event)
+        return self._add(StepKind.SILENCED, alert, told=told, actor=actor, is_of_event=is_of_event)
 
     def happened(self, what: What, alert: Alert, actor: str) -> Alert:
         """Somebody has done this with the incident at the provider, and the alert goes on."""
-        return self._add(Kind(what.value), alert, actor=actor) if self.are_kept else alert
+        return self._add(StepKind(what.value), alert, actor=actor) if self.are_kept else alert
 
-    def left(self, kind: Kind, alert: Alert) -> Alert:
+    def left(self, kind: StepKind, alert: Alert) -> Alert:
         """The alert has left the store: it was handed over, orphaned or forgotten."""
         return self._add(kind, alert) if self.are_kept else alert
 
@@ -173,10 +174,10 @@ class TaskSteps:
 
     def _add(
         self,
-        kind: Kind,
+        kind: StepKind,
         alert: Alert,
         *,
-        told: Told | None = None,
+        told: About | None = None,
         owed: Owed | None = None,
         route: str | None = None,
         reason: str | None = None,
@@ -184,7 +185,7 @@ class TaskSteps:
         attempts: int | None = None,
         is_of_event: bool = False,
     ) -> Alert:
-        about = Told.of_alert(alert) if told is None else told
+        about = About.of_alert(alert) if told is None else told
         is_first = is_of_event and alert.last_step is None and alert.occurrences == 1
         before = last_step_of(alert)
         at = before.at if is_first else self._wall()

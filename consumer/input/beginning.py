@@ -126,7 +126,7 @@ class Obeyed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoredOffset:
     """Somebody has set this offset, but nothing shows that it was an operator's order. The task ignores it.
 
     If obeyed, it would have repeated ``repeats`` records, or skipped ``skips`` records that nobody has decided.
@@ -150,7 +150,7 @@ class StateWentBack:
     by: int
 
 
-Judgement = Obeyed | Ignored | StateGone | StateWentBack | None
+Judgement = Obeyed | IgnoredOffset | StateGone | StateWentBack | None
 
 
 def judge(committed: OffsetAndMetadata, checkpoint: Position | None, offset: int, *, has_state: bool) -> Judgement:
@@ -176,7 +176,7 @@ def judge(committed: OffsetAndMetadata, checkpoint: Position | None, offset: int
                 return None
             if order_or_foreign is Whose.ORDER or given < proof_of(checkpoint, offset):
                 return Obeyed(given)
-            return Ignored(given, repeats=max(0, offset - given), skips=max(0, given - offset))
+            return IgnoredOffset(given, repeats=max(0, offset - given), skips=max(0, given - offset))
 
 
 def proof_of(checkpoint: Position | None, offset: int) -> int:

@@ -2,7 +2,8 @@
 
 A task that does not know whether homes have moved waits for the marks of all partitions, which nobody writes where
 nothing has moved. So a fresh pipeline has to be recognised, and one that only an earlier release has run. The group's
-offsets tell. A task that is wrong learns it from the first record of a task that knows better (`consumer.homes.home`).
+offsets tell. A task that is wrong learns it from the first record of a task that knows better
+(`consumer.tasks.homes.home`).
 """
 
 from collections.abc import Iterable

@@ -7,7 +7,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
 from consumer.input.beginning import Look
 from consumer.input.commit_metadata import BEGINNING_METADATA, START_METADATA
 from consumer.input.first_start import FirstStart
@@ -15,6 +14,7 @@ from consumer.input.look import looking
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.group_offsets import group_offsets
 from consumer.kafka.newest import newest_time
+from consumer.timing.clock import Clock
 from state.anchors import Anchor, Anchors
 
 StartFrom = float | str

@@ -12,10 +12,9 @@ from operator import attrgetter
 from aiokafka.structs import OffsetAndMetadata
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.input.beginning import (
     Beginning,
-    Ignored,
+    IgnoredOffset,
     Judgement,
     Log,
     Look,
@@ -30,6 +29,7 @@ from consumer.input.commit_metadata import Whose, whose
 from consumer.input.partition_input import PartitionInput
 from consumer.kafka.clients import KafkaClients
 from consumer.telemetry.metrics import PipelineMetrics
+from consumer.timing.clock import Clock
 from state.anchors import Anchor, AnchorRecord, Anchors, below, with_decided
 from state.records import Position
 
@@ -186,7 +186,7 @@ class Whereabouts:
         match judgement:
             case Obeyed(offset):
                 self._log.warning("position_set_by_operator", position=offset)
-            case Ignored(offset, repeats, skips):
+            case IgnoredOffset(offset, repeats, skips):
                 self._log.error(
                     "offset_ignored",
                     offset=offset,

@@ -17,9 +17,10 @@ from consumer.kafka.header_names import let_header_names_be_any_bytes
 from consumer.kafka.instance_id import Process
 from consumer.kafka.opened import close_late_connections, closing_if_cancelled
 from consumer.kafka.rebootstrap import BOOTSTRAP_REQUEST_SECONDS, BOOTSTRAP_SECONDS, Rebootstrap, bootstrapped
-from consumer.kafka.tls import CertificateFiles, Logger, RenewingContext
+from consumer.kafka.tls import CertificateFiles, RenewingContext
 from consumer.kafka.unreadable import name_what_cannot_be_read
 from consumer.kafka.watermarks import Watermarks, all_watermarks
+from providers.logger import Logger
 
 CLIENT_ID = "clawdstrike-alerting"
 """The client id of each of our clients begins with this; by it brokers and other members recognise our clients."""

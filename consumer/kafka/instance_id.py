@@ -18,8 +18,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock
 from consumer.kafka.group_members import described_groups
+from consumer.timing.clock import Clock
 from providers.errors import UserError
 
 ASK_SECONDS = 5.0

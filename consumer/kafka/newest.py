@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from aiokafka import TopicPartition
 
 from consumer.kafka.clients import KafkaClients, started
-from state.alert import EARLIEST
+from state.occurrences import EARLIEST
 
 AHEAD_SECONDS = 3600.0
 """A timestamp that is further ahead of this host's time is ignored."""

@@ -7,8 +7,9 @@ A broker refuses a record whose timestamp is more than an hour ahead of its own 
 
 from typing import Final
 
-from consumer.clock import Clock
+from consumer.kafka.input_time import InputTime
 from consumer.kafka.newest import last_time
+from consumer.timing.clock import Clock
 
 REFUSED_SECONDS: Final = 600.0
 """For how long after a refusal the host's clock is not used."""
@@ -24,23 +25,21 @@ class RecordClock:
         self._clock = clock
         self._refused_until = 0.0
         self._ahead_of_monotonic: float | None = None
-        self._input_ahead: float | None = None
+        self.input = InputTime(clock)
+        """The time by the records of the input."""
 
     def saw(self, timestamp: int) -> None:
         """Take note of a record of the input; a timestamp (milliseconds) that cannot be a time is ignored."""
-        self._input_ahead = self._latest(self._input_ahead, timestamp)
+        self.input.saw(timestamp)
         self.saw_of_a_member(timestamp)
 
     def saw_of_a_member(self, timestamp: int) -> None:
         """Take note of a record that a member has written, by its own clock; one that cannot be a time is ignored."""
-        self._ahead_of_monotonic = self._latest(self._ahead_of_monotonic, timestamp)
-
-    def _latest(self, known: float | None, timestamp: int) -> float | None:
         time = last_time((timestamp,), self._clock.wall())
         if time is None:
-            return known
-        ahead = time - self._clock.monotonic()
-        return ahead if known is None else max(known, ahead)
+            return
+        ahead, known = time - self._clock.monotonic(), self._ahead_of_monotonic
+        self._ahead_of_monotonic = ahead if known is None else max(known, ahead)
 
     def refused(self) -> bool:
         """Take note that a broker has refused a timestamp. Returns whether the next timestamps will be different."""
@@ -70,7 +69,7 @@ class RecordClock:
     def newest_of_input(self) -> float | None:
         """The same of the records of the input only: no clock of a member is in it. Until one was read, what members
         have written counts, as far as this host's time is not earlier; None without any record."""
-        if self._input_ahead is not None:
-            return self._clock.monotonic() + self._input_ahead
+        if (by_input := self.input.now()) is not None:
+            return by_input
         newest = self.newest()
         return None if newest is None else min(newest, self._clock.wall())

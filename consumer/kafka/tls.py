@@ -9,20 +9,14 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from providers.errors import Mistake
+from providers.logger import Logger
 
 
 class UnusableFiles(Mistake):
     """Certificate files cannot be used: one line for the user."""
-
-
-class Logger(Protocol):
-    """The methods of structlog's bound logger that are needed here."""
-
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 class CertificateFiles:

@@ -12,6 +12,9 @@ KAFKA_MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default of ``max.message.bytes``, assumed where the broker does not give the value."""
 
 POLICY, MAX_BYTES, RETENTION = "cleanup.policy", "max.message.bytes", "retention.ms"
+TIME_TYPE = "message.timestamp.type"
+MAX_AHEAD = ("message.timestamp.after.max.ms", "message.timestamp.difference.max.ms")
+"""How far ahead of a broker's clock a record may be; the second one is that of brokers before 4.0."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
@@ -147,7 +150,7 @@ def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> It
     keyed = {
         POLICY: "delete",
         MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, batch)),
-        "message.timestamp.type": "CreateTime",
+        TIME_TYPE: "CreateTime",
     }
     events = kafka.topics.events
     yield TopicSpec(kafka.keyed_topic(name), Purpose.KEYED, Partitions.LIKE_INPUT, batch, keyed, events, kept)

@@ -27,9 +27,11 @@ from consumer.kafka.topic_specs import (
     FOR_EVER,
     HOUR_MS,
     KAFKA_MAX_MESSAGE_BYTES,
+    MAX_AHEAD,
     MAX_BYTES,
     POLICY,
     RETENTION,
+    TIME_TYPE,
     WHOLE_BATCH_BYTES,
     Partitions,
     Purpose,
@@ -79,7 +81,8 @@ class TopicReport:
     broker does not give; Kafka's defaults are assumed. ``found`` has the number of partitions of every topic of ours
     that exists. ``partitions`` is that of the events topic (0 without one; in `member_topics`: that of the member's
     input). ``dead_letter_limit`` is the size in bytes of the largest batch that may be sent to the dead-letter topic.
-    ``advice`` is what `member_topics` says.
+    ``advice`` is what `member_topics` says. ``times_are_checked``: the brokers take no record of the input that is more
+    than an hour ahead of their own clocks (False: they do, or do not say).
     """
 
     problems: tuple[str, ...]
@@ -89,6 +92,7 @@ class TopicReport:
     dead_letter_limit: int
     outgrown: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
+    times_are_checked: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -131,7 +135,13 @@ async def member_topics(admin: AIOKafkaAdminClient, config: Config, follower: To
         *(problem for problem in report.problems if problem not in problems),
         *(sentence for spec in own for sentence in _not_for_hand_overs(spec, seen)),
     )
-    return replace(report, problems=problems, advice=advice, partitions=seen.partitions.get(follower.input, 0))
+    return replace(
+        report,
+        problems=problems,
+        advice=advice,
+        partitions=seen.partitions.get(follower.input, 0),
+        times_are_checked=seen.times_are_checked(follower.input),
+    )
 
 
 async def create_topics(
@@ -201,6 +211,13 @@ class _Seen:
         text = self.configs.get(topic, {}).get(RETENTION)
         return None if text is None else int(text)
 
+    def times_are_checked(self, topic: str) -> bool:
+        """Whether the producers' times are kept, and brokers refuse those that are more than an hour ahead of their
+        own."""
+        configs = self.configs.get(topic, {})
+        bounds = [text for name in MAX_AHEAD if (text := configs.get(name)) is not None]
+        return configs.get(TIME_TYPE) == "CreateTime" and any(int(text) <= HOUR_MS for text in bounds)
+
 
 async def _look(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Seen:
     names = {spec.name for spec in specs}
@@ -213,7 +230,7 @@ async def _configs_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[
     """The configs of these topics as the broker gives them. A topic is missing if this user may not see its configs."""
     if not names:
         return {}
-    asked = {POLICY: None, MAX_BYTES: None, RETENTION: None}
+    asked = dict.fromkeys((POLICY, MAX_BYTES, RETENTION, TIME_TYPE, *MAX_AHEAD))
     try:
         responses = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name, asked) for name in names]

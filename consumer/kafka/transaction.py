@@ -15,7 +15,7 @@ FAILURES = (KafkaError, IllegalOperation, OSError, TimeoutError)
 program. (IllegalOperation: a producer that is fenced during a transaction says later that none is open.)"""
 
 
-class Refused(Exception):
+class TransactionRefused(Exception):
     """The transaction failed before its commit was requested: nothing of it is committed, now or later.
 
     ``is_mended``: the next attempt will write the records differently, and may be accepted. If not, only somebody else
@@ -54,9 +54,9 @@ async def commit_transaction(
 
     ``send`` must await each of its sends: Kafka can commit a transaction without a record whose send was not awaited.
 
-    Raises `Refused` if anything before the commit fails, or takes longer than `COMMIT_TIMEOUT_SECONDS` (a partition
-    without enough replicas accepts no record), and `Unanswered` if the commit fails or takes that long. An error of
-    ``send`` that is none of `FAILURES` is raised unchanged; nothing is committed then.
+    Raises `TransactionRefused` if anything before the commit fails, or takes longer than `COMMIT_TIMEOUT_SECONDS` (a
+    partition without enough replicas accepts no record), and `Unanswered` if the commit fails or takes that long. An
+    error of ``send`` that is none of `FAILURES` is raised unchanged; nothing is committed then.
     """
     record = None
     try:
@@ -67,5 +67,5 @@ async def commit_transaction(
             return record
     except FAILURES as error:
         if record is None:
-            raise Refused(error) from error
+            raise TransactionRefused(error) from error
         raise Unanswered(error, record) from error

@@ -19,14 +19,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.dlq.dead_letter import Stage
+from consumer.dlq.dead_letter import DeadLetterStage
 from consumer.feedback.records import replay_headers
 from consumer.kafka.clients import KafkaClients, close_producer, start_producer
 from consumer.kafka.group_offsets import coordinated, group_offsets
 from consumer.kafka.group_removal import delete_groups
 from consumer.kafka.reading import Offsets, bounds, hidden_ends
-from consumer.replay.letters import Selection, StoredLetter, Tasks, has_task, stored_letters
 from consumer.replay.replayed import encode_mark, find_replays
+from consumer.replay.stored_dead_letters import Selection, StoredDeadLetter, Tasks, has_task, stored_dead_letters
 from providers.errors import UserError
 
 BATCH = 100
@@ -115,7 +115,7 @@ class Plan:
     rate: float | None = None
     keeping: Keeping = Keeping.NOTHING
 
-    def why_not(self, stored: StoredLetter, replayed: Collection[str]) -> Skipped | None:
+    def why_not(self, stored: StoredDeadLetter, replayed: Collection[str]) -> Skipped | None:
         """Why this letter is not replayed; None if it is. ``replayed`` are the ids of letters that were replayed
         before."""
         letter = stored.letter
@@ -127,7 +127,7 @@ class Plan:
             return Skipped.CUT
         if letter.record.offset < 0:
             return Skipped.NO_RECORD
-        if letter.stage == Stage.DECODE and not self.poison:
+        if letter.stage == DeadLetterStage.DECODE and not self.poison:
             return Skipped.POISON
         if not has_task(letter, self.tasks):
             return Skipped.NO_TASK
@@ -136,16 +136,16 @@ class Plan:
         return None
 
 
-Progress = Callable[[int, int], None]
+OnPassed = Callable[[int, int], None]
 """Is called with the number of offsets that were passed, and with the number of all offsets to pass."""
 
 
 async def dry_run(
     clients: KafkaClients, admin: AIOKafkaAdminClient, plan: Plan
-) -> tuple[Sequence[StoredLetter], Summary]:
+) -> tuple[Sequence[StoredDeadLetter], Summary]:
     """What a replay would send now. Sends nothing, commits nothing, and stops no other replay."""
     summary = Summary()
-    found: list[StoredLetter] = []
+    found: list[StoredDeadLetter] = []
     reader = clients.reader()
     await reader.start()
     try:
@@ -153,7 +153,7 @@ async def dry_run(
         replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         span = await _span(reader, admin, plan)
         summary.passed_before = span.passed_before
-        async with aclosing(stored_letters(reader, span.begins, span.ends)) as letters:
+        async with aclosing(stored_dead_letters(reader, span.begins, span.ends)) as letters:
             async for stored in letters:
                 if plan.limit is not None and len(found) >= plan.limit:
                     break
@@ -172,7 +172,7 @@ async def replay(
     clients: KafkaClients,
     admin: AIOKafkaAdminClient,
     plan: Plan,
-    progress: Progress,
+    progress: OnPassed,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Summary:
     """Replay what is planned. After a cancellation or a kill, the next call goes on from there.
@@ -194,7 +194,7 @@ async def replay(
         span = await _span(reader, admin, plan)
         work = _Work(producer, plan, span, progress, sleep)
         is_done = True
-        async with aclosing(stored_letters(reader, span.begins, span.ends)) as letters:
+        async with aclosing(stored_dead_letters(reader, span.begins, span.ends)) as letters:
             async for stored in letters:
                 if work.is_at_limit:
                     is_done = False
@@ -232,7 +232,7 @@ class _Work:
         producer: AIOKafkaProducer,
         plan: Plan,
         span: _Span,
-        progress: Progress,
+        progress: OnPassed,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.summary = Summary(passed_before=span.passed_before)
@@ -245,7 +245,7 @@ class _Work:
         self._moved: dict[TopicPartition, int] = {}
         self._kept: dict[TopicPartition, int] = {}
         self._waits: set[TopicPartition] = set()
-        self._batch: list[StoredLetter] = []
+        self._batch: list[StoredDeadLetter] = []
         self._passed = 0
         self._total = sum(max(0, span.ends[partition] - begin) for partition, begin in span.begins.items())
         self._batch_size = BATCH if plan.rate is None else max(1, min(BATCH, int(plan.rate)))
@@ -257,7 +257,7 @@ class _Work:
         limit = self._plan.limit
         return limit is not None and len(self.summary.sent) + len(self._batch) >= limit
 
-    async def take(self, stored: StoredLetter, why_not: Skipped | None) -> None:
+    async def take(self, stored: StoredDeadLetter, why_not: Skipped | None) -> None:
         """Take the next dead letter. If the letters before it fill a transaction, commit these first.
 
         They are not committed as soon as the transaction is full, since the last transaction has to know that it is the
@@ -332,7 +332,7 @@ class _Work:
             # A mark goes to the partition of its letters, so that it is kept at least as long as they are.
             await self._producer.send_and_wait(letters, value, key, partition=partition, headers=headers)
 
-    async def _send_one(self, topic: str, stored: StoredLetter) -> tuple[int, int]:
+    async def _send_one(self, topic: str, stored: StoredDeadLetter) -> tuple[int, int]:
         """Send one letter. Returns its partition and offset in the feedback topic."""
         record = stored.record
         headers = replay_headers(record.headers, stored.id)

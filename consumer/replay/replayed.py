@@ -18,14 +18,14 @@ from consumer.dlq.dead_letter import DeadLetter, Encoded, Headers, decode
 from consumer.feedback.records import history_of, replay_id_of
 from consumer.kafka.reading import bounds, read
 
-MARK: Final = "alerting.replayed"
+REPLAYED_HEADER: Final = "alerting.replayed"
 """The one header of a mark; the header's value is the number of letters that the mark is about."""
 
 _VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentReplay:
     """The replay of a dead letter, at ``at`` (seconds since the epoch). ``place`` is the partition and the offset of
     its record in the feedback topic, ``marked`` the offset of the mark, None without a mark."""
 
@@ -34,7 +34,7 @@ class Sent:
     marked: int | None = None
 
 
-class Ending(Enum):
+class ReplayEnding(Enum):
     """How a replay ended."""
 
     WAITING = "waits"
@@ -51,7 +51,7 @@ def encode_mark(places: Mapping[int, tuple[int, int]]) -> Encoded:
     """Key, value and headers of a mark. ``places`` has, by the letter's offset, partition and offset of its record in
     the feedback topic."""
     value = {"v": _VERSION, "replayed": {str(offset): list(place) for offset, place in places.items()}}
-    return None, orjson.dumps(value), [(MARK, str(len(places)).encode())]
+    return None, orjson.dumps(value), [(REPLAYED_HEADER, str(len(places)).encode())]
 
 
 def decode_mark(value: bytes | None, headers: Headers) -> Mapping[int, tuple[int, int]] | None:
@@ -59,7 +59,7 @@ def decode_mark(value: bytes | None, headers: Headers) -> Mapping[int, tuple[int
 
     An event can have any headers, but a dead letter never has this header alone, since our headers follow the event's.
     """
-    if len(headers) != 1 or headers[0][0] != MARK:
+    if len(headers) != 1 or headers[0][0] != REPLAYED_HEADER:
         return None
     try:
         facts = orjson.loads(value or b"")
@@ -73,7 +73,7 @@ class Replays:
     """What is known of replays, by the letter's id. ``again`` has the id of the letter that it became when it failed
     again."""
 
-    sent: dict[str, Sent] = field(default_factory=dict)
+    sent: dict[str, SentReplay] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
 
     def take(self, record: "ConsumerRecord[bytes, bytes]") -> None:
@@ -81,7 +81,7 @@ class Replays:
         marked = decode_mark(record.value, record.headers)
         if marked is not None:
             for offset, place in marked.items():
-                self.sent[f"{record.partition}/{offset}"] = Sent(record.timestamp / 1000, place, record.offset)
+                self.sent[f"{record.partition}/{offset}"] = SentReplay(record.timestamp / 1000, place, record.offset)
             return
         try:
             history = history_of(decode(record.key, record.value, record.headers))
@@ -94,21 +94,21 @@ class Replays:
         """Take in the next record of the feedback topic."""
         replay_id = replay_id_of(record.headers)
         if replay_id is not None:
-            self.sent[replay_id] = Sent(record.timestamp / 1000, (record.partition, record.offset))
+            self.sent[replay_id] = SentReplay(record.timestamp / 1000, (record.partition, record.offset))
 
-    def ending(self, letter_id: str, letter: DeadLetter, taken: "Taken") -> tuple[Ending, str | None]:
+    def ending(self, letter_id: str, letter: DeadLetter, taken: "Taken") -> tuple[ReplayEnding, str | None]:
         """How the replay of a letter has ended; and the id of its new letter, if it has become a dead letter again."""
         sent, again = self.sent[letter_id], self.again.get(letter_id)
         if again is not None and _is_behind(again, letter_id, sent):
-            return Ending.DEAD, again
+            return ReplayEnding.DEAD, again
         if letter.provider not in taken:
-            return Ending.UNKNOWN, None
+            return ReplayEnding.UNKNOWN, None
         number, offset = sent.place
         position = taken[letter.provider].get(letter.record.partition, {}).get(number, 0)
-        return (Ending.DECIDED if position > offset else Ending.WAITING), None
+        return (ReplayEnding.DECIDED if position > offset else ReplayEnding.WAITING), None
 
 
-def _is_behind(again: str, letter_id: str, sent: Sent) -> bool:
+def _is_behind(again: str, letter_id: str, sent: SentReplay) -> bool:
     """Whether the letter ``again`` comes from this replay, not from an earlier one. Offsets can be compared, since
     records of one key stay in one partition."""
     (number, _), (other, offset) = letter_id.split("/"), again.split("/")

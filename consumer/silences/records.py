@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from consumer.events.schema import epoch_seconds
-from consumer.silences.silence import InvalidSilence, Match, Silence, Status, shown
+from consumer.silences.silence import InvalidSilence, Match, Silence, SilenceStatus, shown
 from state.violation import SEVERITY_BY_LABEL
 
 LARGEST_BYTES: Final = 64 * 1024
@@ -89,9 +89,9 @@ def from_json(facts: object) -> Silence:
     if not isinstance(critical, bool):
         raise MalformedSilence("include_critical: must be true or false")
     try:
-        status = Status(facts.get("status", Status.ACTIVE.value))
+        status = SilenceStatus(facts.get("status", SilenceStatus.ACTIVE.value))
     except ValueError:
-        raise MalformedSilence(f"status: must be one of {', '.join(one.value for one in Status)}") from None
+        raise MalformedSilence(f"status: must be one of {', '.join(one.value for one in SilenceStatus)}") from None
     try:
         return Silence(
             id=facts["id"],

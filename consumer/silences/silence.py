@@ -56,7 +56,7 @@ def shown(name: str) -> str:
     return repr(name[:LONGEST_ID])[1:-1]
 
 
-class Status(Enum):
+class SilenceStatus(Enum):
     """What became of a silence, as its record says."""
 
     ACTIVE = "active"
@@ -129,7 +129,7 @@ class Silence:
     created_at: float
     starts_at: float
     expires_at: float
-    status: Status = Status.ACTIVE
+    status: SilenceStatus = SilenceStatus.ACTIVE
     include_critical: bool = False
 
     def __post_init__(self) -> None:
@@ -161,9 +161,9 @@ class Silence:
     def ended(self, at: float) -> "Silence":
         """The silence as somebody ends it at this moment, which is its end from then on. One that is over stays."""
         if at >= self.expires_at:
-            return self if self.status is not Status.ACTIVE else replace(self, status=Status.EXPIRED)
+            return self if self.status is not SilenceStatus.ACTIVE else replace(self, status=SilenceStatus.EXPIRED)
         # One that has not begun never holds.
-        return replace(self, status=Status.REVOKED, starts_at=min(self.starts_at, at), expires_at=at)
+        return replace(self, status=SilenceStatus.REVOKED, starts_at=min(self.starts_at, at), expires_at=at)
 
     def is_of_same_events(self, other: "Silence") -> bool:
         """Whether the two are about the same events, whenever and wherever these are silenced."""
@@ -177,7 +177,7 @@ class Silence:
     def as_written(self, at: float) -> "Silence":
         """The silence as its record says that was written at this moment. Where that says that the silence is over, it
         has ended then at the latest, whatever its end says."""
-        if self.status is Status.ACTIVE or self.expires_at <= at:
+        if self.status is SilenceStatus.ACTIVE or self.expires_at <= at:
             return self
         return replace(self, starts_at=min(self.starts_at, at), expires_at=at)
 

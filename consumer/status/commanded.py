@@ -16,8 +16,8 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 
 from consumer.feedback.moves import HandOver, decode_move, is_move
-from consumer.feedback.records import Kind, MalformedFeedback, unmeant
-from consumer.homes.home import Place
+from consumer.feedback.records import FeedbackKind, MalformedFeedback, unmeant
+from consumer.tasks.homes.home import Place
 from state.alert import Alert, Status
 from state.counts import Counts, up_to_date
 from state.records import (
@@ -61,10 +61,10 @@ class Awaited:
 
     ``place`` is the partition and the offset of the command's record in the feedback topic; None where no record had to
     be written, since the alert is already becoming what the command wants. ``at`` and ``seen`` are those of the
-    `Command`.
+    `OperatorCommand`.
     """
 
-    kind: Kind
+    kind: FeedbackKind
     partition: TopicPartition
     dedup_key: str
     place: Place | None
@@ -72,13 +72,13 @@ class Awaited:
     seen: Sequence[Seen] = ()
 
 
-def stage(kind: Kind, alert: Alert | None, *, is_taken: bool, news: News | None = None) -> Stage:
+def stage(kind: FeedbackKind, alert: Alert | None, *, is_taken: bool, news: News | None = None) -> Stage:
     """How far a command has come. ``alert`` is as it is now (None: gone), ``is_taken`` says whether its task has taken
     the command, and ``news`` why the command does not concern this alert (None: it does)."""
     undone = Stage.UNDONE if news is None else Stage(news.value)
     if not is_taken:
         return Stage.UNTAKEN
-    if kind is Kind.RESOLVE:
+    if kind is FeedbackKind.RESOLVE:
         if alert is None:
             return Stage.DONE
         return Stage.TAKEN if alert.status is Status.RESOLVING else undone

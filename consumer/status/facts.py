@@ -53,7 +53,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupStatus:
     """A consumer group of ours: of a pipeline, or of its repartition stage. ``state`` is Kafka's word for it."""
 
     name: str
@@ -71,7 +71,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
+class PipelineStatus:
     """A pipeline: who decides, which alerts are open, and what people have not been told.
 
     ``alerts`` counts alerts by status, ``owed`` counts owed triggers by severity, the worst first. ``owed_since`` is
@@ -79,8 +79,8 @@ class Pipeline:
     sentence for each part of the state that could not be read.
     """
 
-    group: Group
-    stage: Group | None
+    group: GroupStatus
+    stage: GroupStatus | None
     routes: Sequence[str]
     alerts: Mapping[str, int] = field(default_factory=dict)
     owed: Mapping[str, int] = field(default_factory=dict)
@@ -119,14 +119,14 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class ServiceStatus:
     """Everything that was seen."""
 
-    pipelines: Sequence[Pipeline]
+    pipelines: Sequence[PipelineStatus]
     servers: Sequence[Server] = ()
 
     @property
-    def groups(self) -> Sequence[Group]:
+    def groups(self) -> Sequence[GroupStatus]:
         """The groups of all pipelines, each after the group of its stage."""
         return [group for pipeline in self.pipelines for group in (pipeline.stage, pipeline.group) if group is not None]
 

@@ -1,15 +1,15 @@
-"""Judges from a `Status` whether all is well. Pure; the time is an argument."""
+"""Judges from a `ServiceStatus` whether all is well. Pure; the time is an argument."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from consumer.status.facts import Group, Pipeline, Status
+from consumer.status.facts import GroupStatus, PipelineStatus, ServiceStatus
 
 WAITS_SECONDS = 120.0
 """A page, or an event, that has waited for this long is a problem; Prometheus' rule PagesWait uses the same time."""
 
 
-def problems(status: Status, now: float) -> list[str]:
+def problems(status: ServiceStatus, now: float) -> list[str]:
     """A sentence for each problem that somebody should look at; empty if all is well.
 
     A server that cannot be reached is no problem, since a network may forbid it. A reason that a server gives is one.
@@ -30,7 +30,7 @@ def numbers(partitions: Sequence[int]) -> str:
     return ", ".join(runs)
 
 
-def waits_since(group: Group) -> float | None:
+def waits_since(group: GroupStatus) -> float | None:
     """The timestamp of the record that has waited for the longest to be decided, None if it is not known."""
     return min((one.waits_since for one in group.partitions if one.waits_since is not None), default=None)
 
@@ -43,7 +43,7 @@ def span(seconds: float) -> str:
     return f"{max(0, int(seconds))} s"
 
 
-def _of_group(group: Group, now: float) -> Iterator[str]:
+def _of_group(group: GroupStatus, now: float) -> Iterator[str]:
     if not group.members:
         yield f"{group.name}: nobody runs: group {group.group_id} has no member"
     elif group.state != "Stable":
@@ -55,7 +55,7 @@ def _of_group(group: Group, now: float) -> Iterator[str]:
         yield f"{group.name}: an event has waited to be decided for {span(now - since)}"
 
 
-def _of_pipeline(pipeline: Pipeline, now: float) -> Iterator[str]:
+def _of_pipeline(pipeline: PipelineStatus, now: float) -> Iterator[str]:
     if pipeline.owed_since is not None and now - pipeline.owed_since >= WAITS_SECONDS:
         yield f"{pipeline.name}: a page has been owed for {span(now - pipeline.owed_since)}"
     for sentence in pipeline.unreadable:

@@ -11,17 +11,16 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
 
-from consumer.build import build_pipelines, build_repartition
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.clients import CLIENT_ID, KafkaClients, start_client, started, to_the_end
 from consumer.kafka.group_members import DescribedGroup, DescribedMember, described_groups
 from consumer.kafka.group_offsets import coordinated, group_offsets
 from consumer.kafka.reading import POLL_MS, bounds, hidden_ends, last_checkpoint_values, read_alerts
-from consumer.pipeline import Pipeline as Built
-from consumer.status.facts import Group, Member, Partition, Pipeline, Status
+from consumer.service.build import build_pipelines, build_repartition
+from consumer.status.facts import GroupStatus, Member, Partition, PipelineStatus, ServiceStatus
 from consumer.status.servers import address_of, ask_servers, is_loopback
-from state.alert import Alert
-from state.alert import Status as AlertStatus
+from state.alert import Alert, Status
 from state.records import CorruptState, decode_position
 from state.violation import Severity
 
@@ -49,7 +48,7 @@ def topics_to_look_at(config: Config) -> list[str]:
     return list(topics)
 
 
-async def look(config: Config, clients: KafkaClients, partitions: Partitions) -> Status:
+async def look(config: Config, clients: KafkaClients, partitions: Partitions) -> ServiceStatus:
     """The status of the whole service. ``partitions`` are those of `topics_to_look_at`.
 
     Raises KafkaError, OSError and TimeoutError.
@@ -60,12 +59,12 @@ async def look(config: Config, clients: KafkaClients, partitions: Partitions) ->
         pipelines = [await _pipeline(config, clients, admin, built, partitions) for built in build_pipelines(config)]
     finally:
         await to_the_end(admin.close())
-    return await _with_servers(config, Status(pipelines))
+    return await _with_servers(config, ServiceStatus(pipelines))
 
 
 async def _pipeline(
-    config: Config, clients: KafkaClients, admin: AIOKafkaAdminClient, built: Built, partitions: Partitions
-) -> Pipeline:
+    config: Config, clients: KafkaClients, admin: AIOKafkaAdminClient, built: Pipeline, partitions: Partitions
+) -> PipelineStatus:
     found = build_repartition(config, built)
     stage, hidden = None, list[str]()
     if found is not None:
@@ -74,31 +73,35 @@ async def _pipeline(
         stage = await _group(
             clients,
             admin,
-            Group(found.name, found.group_id, found.input_topic, ""),
+            GroupStatus(found.name, found.group_id, found.input_topic, ""),
             partitions[found.input_topic],
             partitions[found.positions_topic],
         )
     states = partitions[built.state_topic]
     name = built.provider.name
     group = await _group(
-        clients, admin, Group(name, built.group_id, built.input_topic, ""), partitions[built.input_topic], states
+        clients, admin, GroupStatus(name, built.group_id, built.input_topic, ""), partitions[built.input_topic], states
     )
     alerts, unreadable = await read_alerts(clients, states)
     return summed_up(group, stage, built.provider.routes, [alert for _, alert in alerts], [*hidden, *unreadable])
 
 
 def summed_up(
-    group: Group, stage: Group | None, routes: Sequence[str], alerts: Sequence[Alert], unreadable: Sequence[str]
-) -> Pipeline:
+    group: GroupStatus,
+    stage: GroupStatus | None,
+    routes: Sequence[str],
+    alerts: Sequence[Alert],
+    unreadable: Sequence[str],
+) -> PipelineStatus:
     """The facts about a pipeline that has these alerts."""
     owed = [alert.owed for alert in alerts if alert.owed is not None]
     by_status = Counter(alert.status for alert in alerts)
     by_severity = Counter(one.severity for one in owed)
-    return Pipeline(
+    return PipelineStatus(
         group,
         stage,
         tuple(routes),
-        alerts={status.value: by_status[status] for status in AlertStatus},
+        alerts={status.value: by_status[status] for status in Status},
         owed={severity.label: by_severity[severity] for severity in sorted(Severity, reverse=True)},
         owed_since=min((one.since for one in owed), default=None),
         unreadable=tuple(unreadable),
@@ -111,10 +114,10 @@ def summed_up(
 async def _group(
     clients: KafkaClients,
     admin: AIOKafkaAdminClient,
-    group: Group,
+    group: GroupStatus,
     inputs: Sequence[TopicPartition],
     checkpoints: Sequence[TopicPartition],
-) -> Group:
+) -> GroupStatus:
     described = await _described(admin, group.group_id)
     committed = await coordinated(lambda: group_offsets(admin, group.group_id, inputs))
     decided = await _decided(clients, group.topic, checkpoints)
@@ -218,7 +221,7 @@ async def _with_first(clients: KafkaClients, topic: str, seen: Sequence[Partitio
 # the servers
 
 
-async def _with_servers(config: Config, status: Status) -> Status:
+async def _with_servers(config: Config, status: ServiceStatus) -> ServiceStatus:
     server = config.server
     if server.port == 0:
         return status  # the system chose the port of each member's server, so none is known

@@ -6,7 +6,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from consumer.clock import Clock, Moment
+from consumer.timing.clock import Clock, Moment
 
 STEP_SECONDS: Final = 30.0
 """A change by less is an ordinary correction of the clock, not a step."""

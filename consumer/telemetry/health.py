@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from providers.delivery.outage import Condition, RouteTrouble
-from providers.story import utc
+from providers.timestamps import utc
 
 STALLED_SECONDS = 120.0
 """The fetching loop of a member that is in its group is stuck if it has not turned for this long."""

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from consumer.telemetry.exposition import Exposition
 from consumer.telemetry.health import PipelineHealth, liveness, readiness, takes_traffic
 from providers.errors import UserError
-from providers.story import utc
+from providers.timestamps import utc
 
 SHUTDOWN_SECONDS = 1.0
 """How long the end of the server waits for answers that are under way."""

@@ -11,8 +11,8 @@ from consumer.events.event import FetchedRecord
 from consumer.tuning.explain import Configured, gate_of, kept_by_filter
 from consumer.tuning.simulated import Said
 from consumer.tuning.tally import Side
-from providers.story import utc
-from state.alert import is_silenced
+from providers.timestamps import utc
+from state.held import is_silenced
 
 EXAMPLES: Final = 20
 """That are kept of the pages that are gone, and of those that are new."""

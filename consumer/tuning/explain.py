@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from consumer.config import AlertingConfig, Config, ProviderSection, secrets_of
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import TOMBSTONE, FetchedRecord, Poison, SecurityEvent
 from consumer.events.filter import End, Filter
 from consumer.events.keys import LACKING, value_of
 from consumer.events.schema import Gate, read_gate
 from consumer.events.severities import Severities
 from consumer.events.wrapping import unwrapped
-from consumer.pipeline import Pipeline
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.masking import REDACTED, Mask
 from providers.notification import Trigger
-from providers.story import utc
-from state.alert import Alert, event_time
+from providers.timestamps import utc
+from state.alert import Alert
+from state.occurrences import event_time
 from state.violation import Severity
 from state.why import Why, why
 
@@ -62,7 +63,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Finding:
     """One step of the way: what it found, and facts for programs."""
 
     name: str
@@ -89,7 +90,7 @@ class Explanation:
     """The way of one event through one pipeline."""
 
     provider: str
-    steps: Sequence[Step]
+    steps: Sequence[Finding]
     verdict: Verdict
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class _Way:
 
     configured: Configured
     question: Question
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Finding] = field(default_factory=list)
     verdict: Verdict | None = None
     ends_here: bool = False
     gate: Gate | None = None
@@ -144,19 +145,19 @@ class _Way:
         self.verdict, self.ends_here = Verdict(outcome, says, kept_by, otherwise), True
 
 
-def _decoded(way: _Way) -> Step:
+def _decoded(way: _Way) -> Finding:
     record, decoder = way.question.record, way.configured.pipeline.decoder
     found = decoder.decode(record)
     if found is TOMBSTONE:
         way.ends("tombstone", "the record has no value: it is skipped", "the record", "an event as its value")
-        return Step("decoded", "a tombstone, not an event")
+        return Finding("decoded", "a tombstone, not an event")
     if isinstance(found, Poison):
         where = found.path or "the whole value"
         kept_by, otherwise = where, "an event as the schema has it: what is wrong is a dead letter, and decides nothing"
         if found.error_class == "too_large":
             kept_by, otherwise = "delivery.max_event_bytes", "a smaller event, or a larger limit"
         way.ends("dead_letter", f"it becomes a dead letter ({found.error_class})", kept_by, otherwise)
-        return Step(
+        return Finding(
             "decoded", f"poison: {where}: {found.reason}", {"path": found.path, "error_class": found.error_class}
         )
     gate = gate_of(record)
@@ -178,7 +179,7 @@ def _decoded(way: _Way) -> Step:
             "reason": violation.reason,
         }
     said = "allowed" if gate.decision.allowed else f"a denial of severity {gate.decision.severity}"
-    return Step("decoded", f"{gate.event_type} of the guard {gate.decision.guard}: {said}", facts)
+    return Finding("decoded", f"{gate.event_type} of the guard {gate.decision.guard}: {said}", facts)
 
 
 def gate_of(record: FetchedRecord) -> Gate | None:
@@ -188,21 +189,21 @@ def gate_of(record: FetchedRecord) -> Gate | None:
     return None if isinstance(gate, Poison) else gate
 
 
-def _filtered(way: _Way) -> Step:
+def _filtered(way: _Way) -> Finding:
     """What of it the filter lets through."""
     gate, event = way.gate, way.event
     assert gate is not None
     if event is not None and event.alertable:
-        return Step("filter", "passes: a denial whose severity, guard and event type are alertable")
+        return Finding("filter", "passes: a denial whose severity, guard and event type are alertable")
     if event is not None and event.ends is not None:
         what = "the alerts of its session" if event.ends is End.SESSION else "the alert of its key"
         setting = "on_session_end" if event.ends is End.SESSION else "on_events"
         path = f"{way.configured.path}.auto_resolve.{setting}"
         way.ends("ends", f"it ends {what}: they are resolved", path, "it is no problem, but the end of one")
-        return Step("filter", f"not alertable, but it ends {what} ({path})")
+        return Finding("filter", f"not alertable, but it ends {what} ({path})")
     path, what, otherwise = kept_by_filter(way.configured.alerting, gate)
     way.ends("filtered", f"nobody is told: {what}", path, otherwise)
-    return Step("filter", f"{what} ({path})", {"setting": path})
+    return Finding("filter", f"{what} ({path})", {"setting": path})
 
 
 def kept_by_filter(alerting: AlertingConfig, gate: Gate) -> tuple[str, str, str]:
@@ -239,7 +240,7 @@ def _kept_by_list(asked: Filter, name: str, value: str) -> tuple[str, str, str]:
     )
 
 
-def _key(way: _Way) -> Step:
+def _key(way: _Way) -> Finding:
     event, template, record = way.the_event, way.configured.pipeline.template, way.question.record
     way.dedup_key = template.render(event)
     parts = {name: value_of(name)(event) or LACKING for name in sorted(template.fields)}
@@ -253,10 +254,10 @@ def _key(way: _Way) -> Step:
             f"; its record has the key {found} and not its {record_key.field}, as kafka.event_key says: "
             "one problem can be told once in each partition"
         )
-    return Step("key", says, facts)
+    return Finding("key", says, facts)
 
 
-def _met(way: _Way) -> Step:
+def _met(way: _Way) -> Finding:
     """The alert before, and what the pipeline makes of the event beside it."""
     question = way.question
     way.before = alert = question.alert(way.dedup_key)
@@ -265,7 +266,7 @@ def _met(way: _Way) -> Step:
         way.simulated.place(alert, question.record.partition, question.at)
     way.said = way.simulated.decide(question.record, question.at)
     if alert is None:
-        return Step("alert", f"there is none of this key ({question.alert_is_of})", {"alert": None})
+        return Finding("alert", f"there is none of this key ({question.alert_is_of})", {"alert": None})
     told = alert.last_notified
     facts = {
         "status": alert.status.value,
@@ -279,10 +280,10 @@ def _met(way: _Way) -> Step:
     says = f"{alert.status.value}, with {_times(alert.occurrences)} before, the last at {utc(alert.last_seen)}"
     if told is not None:
         says += f"; told at {utc(told.at)} as {told.severity.label}"
-    return Step("alert", f"{says} ({question.alert_is_of})", {"alert": facts})
+    return Finding("alert", f"{says} ({question.alert_is_of})", {"alert": facts})
 
 
-def _aged(way: _Way) -> Step | None:
+def _aged(way: _Way) -> Finding | None:
     pipeline, simulated = way.configured.pipeline, way.simulated
     assert simulated is not None
     if not simulated.outcomes["stale"]:
@@ -295,10 +296,10 @@ def _aged(way: _Way) -> Step | None:
         "delivery.max_event_age",
         f"an event that is younger than {pipeline.max_event_age:.0f} s, or a longer max_event_age",
     )
-    return Step("age", f"{age:.0f} s, more than the {pipeline.max_event_age:.0f} s of delivery.max_event_age")
+    return Finding("age", f"{age:.0f} s, more than the {pipeline.max_event_age:.0f} s of delivery.max_event_age")
 
 
-def _silenced(way: _Way) -> Step | None:
+def _silenced(way: _Way) -> Finding | None:
     pipeline, simulated, record = way.configured.pipeline, way.simulated, way.question.record
     assert simulated is not None
     if not simulated.outcomes["silenced"]:
@@ -313,14 +314,14 @@ def _silenced(way: _Way) -> Step | None:
         f"an event whose record is written from {until} on, or that the silence does not match{others}; "
         f"`silences expire {silence.id}` ends it",
     )
-    return Step(
+    return Finding(
         "silence",
         f"silenced by {silence.id} until {until}, by {silence.created_by}: {silence.reason}",
         {"silence": silence.id, "until": until},
     )
 
 
-def _route(way: _Way) -> Step:
+def _route(way: _Way) -> Finding:
     pipeline, before = way.configured.pipeline, way.before
     provider = pipeline.provider
     if before is not None and before.integration is not None:
@@ -330,7 +331,7 @@ def _route(way: _Way) -> Step:
         route = provider.route_of(way.the_event.violation())
         kind = route.partition(":")[0]
         says = f"{route}: {_WHY_ROUTE.get(kind, 'what matches no other')}"
-    return Step("route", says, {"route": route})
+    return Finding("route", says, {"route": route})
 
 
 _WHY_ROUTE: Mapping[str, str] = {
@@ -340,7 +341,7 @@ _WHY_ROUTE: Mapping[str, str] = {
 }
 
 
-def _outcome(way: _Way) -> Step:
+def _outcome(way: _Way) -> Finding:
     configured, question, before, event = way.configured, way.question, way.before, way.the_event
     policy = configured.pipeline.policy
     time = event_time(event.time, question.record.timestamp, question.at)
@@ -349,7 +350,7 @@ def _outcome(way: _Way) -> Step:
     facts = {"why": reason.value}
     if reason in (Why.NEW, Why.NOT_TOLD):
         way.verdict = Verdict("pages", f"it opens an incident: {_WHY[reason]}")
-        return Step("outcome", f"a trigger: {_WHY[reason]}", facts)
+        return Finding("outcome", f"a trigger: {_WHY[reason]}", facts)
     assert before is not None
     last, told = min(before.last_seen, question.at), before.last_notified
     match reason:
@@ -360,10 +361,10 @@ def _outcome(way: _Way) -> Step:
                 f"the alert {key}",
                 "nothing: it is told, with what is owed, as soon as the provider takes that",
             )
-            return Step("outcome", "counted into a trigger that the provider has not accepted yet", facts)
+            return Finding("outcome", "counted into a trigger that the provider has not accepted yet", facts)
         case Why.REOPENED:
             way.verdict = Verdict("pages", f"it opens an incident again: {_WHY[reason]}")
-            return Step("outcome", f"a trigger: {_WHY[reason]}", facts)
+            return Finding("outcome", f"a trigger: {_WHY[reason]}", facts)
         case Why.ACKNOWLEDGED:
             assert told is not None
             way.ends(
@@ -372,7 +373,7 @@ def _outcome(way: _Way) -> Step:
                 f"the alert {key}",
                 f"an event of higher severity than {told.severity.label}, or an alert that nobody had acknowledged",
             )
-            return Step("outcome", "suppressed: somebody has acknowledged the alert", facts)
+            return Finding("outcome", "suppressed: somebody has acknowledged the alert", facts)
         case Why.WITHIN_WINDOW:
             assert told is not None
             since = max(0.0, time - last)
@@ -386,7 +387,7 @@ def _outcome(way: _Way) -> Step:
                 "or an alert that was over",
             )
             says = f"suppressed: {since:g} s after the last occurrence, within {policy.window_seconds:g} s"
-            return Step("outcome", f"{says} ({path}.window_seconds)", facts)
+            return Finding("outcome", f"{says} ({path}.window_seconds)", facts)
     setting = {Why.RENOTIFIED: f"{path}.renotify_seconds", Why.AFTER_WINDOW: f"{path}.window_seconds"}.get(reason)
     way.verdict = Verdict(
         "updates",
@@ -394,7 +395,7 @@ def _outcome(way: _Way) -> Step:
         f"the alert {key}, whose incident is open",
         "another dedup key, or an alert that was over: then it would open an incident of its own",
     )
-    return Step("outcome", f"a trigger with the same key: {_WHY[reason]}{f' ({setting})' if setting else ''}", facts)
+    return Finding("outcome", f"a trigger with the same key: {_WHY[reason]}{f' ({setting})' if setting else ''}", facts)
 
 
 _WHY: Mapping[Why, str] = {
@@ -407,7 +408,7 @@ _WHY: Mapping[Why, str] = {
 }
 
 
-def _payload(way: _Way) -> Step | None:
+def _payload(way: _Way) -> Finding | None:
     said, provider = way.said, way.configured.pipeline.provider
     if said is None or said.what is Saying.RESOLVE:
         return None
@@ -423,10 +424,10 @@ def _payload(way: _Way) -> Step | None:
         for request in provider.requests(said.route, trigger)
     ]
     first = requests[0]
-    return Step("payload", f"{first['method']} {first['url']}", {"requests": requests})
+    return Finding("payload", f"{first['method']} {first['url']}", {"requests": requests})
 
 
-STEPS: Final[Sequence[Callable[[_Way], Step | None]]] = (
+STEPS: Final[Sequence[Callable[[_Way], Finding | None]]] = (
     _decoded,
     _filtered,
     _key,

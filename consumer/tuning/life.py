@@ -9,8 +9,9 @@ from consumer.events.schema import Poison, read_event
 from consumer.events.wrapping import unwrapped
 from consumer.tuning.explain import Configured, Explanation, Question, explain
 from consumer.tuning.simulated import Said, Saying, Simulated
-from providers.story import utc
-from state.alert import Alert, event_time
+from providers.timestamps import utc
+from state.alert import Alert
+from state.occurrences import event_time
 from state.why import why
 
 KEPT: Final = 50
@@ -30,7 +31,7 @@ class Happened:
 
 
 @dataclass(slots=True)
-class Life:
+class KeyLife:
     """The life of one dedup key, as recorded events make it; ``told`` is the last event that somebody was told of."""
 
     configured: Configured

@@ -6,7 +6,7 @@ from math import inf
 from typing import Final
 
 from consumer.events.event import FetchedRecord
-from state.alert import EARLIEST
+from state.occurrences import EARLIEST
 
 Timed = tuple[float, int, FetchedRecord]
 """When it was decided: the time of the record, in seconds since the epoch, that never runs back in its partition; the

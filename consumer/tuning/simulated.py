@@ -19,8 +19,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from consumer.clock import Moment
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     BelongsElsewhere,
     Changed,
     Counted,
@@ -32,12 +31,16 @@ from consumer.decisions import (
     Suppressed,
     Triggered,
 )
+from consumer.deciding.pipeline import Pipeline, kept
 from consumer.events.event import FetchedRecord, SecurityEvent
-from consumer.pipeline import Pipeline, kept
-from state.alert import Alert, Due, Ending, Held, Owed, due, resolve_answered, trigger_accepted, untold
+from consumer.timing.clock import Moment
+from state.alert import Alert, Ending, Held, Owed
+from state.answers import resolve_answered, trigger_accepted
+from state.due import Due, due
 from state.endings import end_alert, end_silences, is_to_be_forgotten, quiet_alerts
+from state.held import ends_at, is_live, untold
 from state.remembered_ends import REMEMBERED_SECONDS, RememberedEnds, session
-from state.silenced import ends_at, is_live, owes_after_silence
+from state.silenced import owes_after_silence
 from state.stand_in import silenced_stand_in
 from state.store import Store
 from state.violation import Record
@@ -99,7 +102,7 @@ class _Task:
     forgets_at: float = 0.0
 
     def ended_at(self, dedup_key: str, session_id: str | None) -> float | None:
-        """As `consumer.homes.moving.Moving.ended_at`, where homes have never moved."""
+        """As `consumer.tasks.homes.moving.Moving.ended_at`, where homes have never moved."""
         return None if session_id is None or not len(self.ends) else self.ends.latest(session(session_id))
 
 

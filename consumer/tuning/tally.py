@@ -17,7 +17,7 @@ _PAGE, _UPDATE, _RESOLVE, _EVENTS = range(4)
 
 
 @dataclass(slots=True)
-class Tally:
+class NotificationTally:
     """Counts what a provider is told. An update is a trigger about an incident that is there; a resolve is counted with
     what its alert was about."""
 
@@ -72,7 +72,7 @@ class Side:
     """A simulated pipeline, and the tally of it."""
 
     simulated: Simulated
-    tally: Tally
+    tally: NotificationTally
 
     def finish(self, until: float) -> None:
         """Nothing occurs any more until this time; what is open then is counted."""
@@ -118,7 +118,7 @@ DEAD_LETTERS: Final = ("decode", "stale", "decide")
 
 def side_of(simulated_pipeline: Any) -> Side:
     """A side that begins: no alert is there."""
-    tally = Tally()
+    tally = NotificationTally()
     return Side(Simulated(simulated_pipeline, tally.said), tally)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-from providers import story
+from providers.alert_summary import origin_fields, summary_fields
 from providers.notification import Notification, Resolve, Trigger
 from providers.text import one_line, shorten
+from providers.timestamps import utc
 from state.violation import Violation
 
 Json = Any
@@ -58,13 +59,13 @@ def _own_tags(violation: Violation) -> list[str]:
 
 
 def _details(trigger: Trigger) -> dict[str, Json]:
-    """All facts of the event that it has, and the story, as an object."""
+    """All facts of the event that it has, and the summary of the alert, as an object."""
     violation = trigger.violation
     facts = {name: getattr(violation, name) for name in _PLAIN}
     facts["severity"] = trigger.severity.label
     facts["labels"] = dict(violation.labels) or None
-    facts.update(story.origin(trigger))
-    facts.update(story.facts(trigger.story))
+    facts.update(origin_fields(trigger))
+    facts.update(summary_fields(trigger.alert_summary))
     return {name: value for name, value in facts.items() if value is not None and value != ""}
 
 
@@ -80,13 +81,13 @@ _OF_TRIGGERS: Final[Mapping[str, Fact]] = {
     "again": _of_trigger(attrgetter("again")),
     "raised": _of_trigger(attrgetter("raised")),
     "details": _of_trigger(_details),
-    "occurrences": _of_trigger(lambda trigger: trigger.story.occurrences),
-    "first_seen": _of_trigger(lambda trigger: story.utc(trigger.story.first_seen)),
-    "last_seen": _of_trigger(lambda trigger: story.utc(trigger.story.last_seen)),
-    "highest_severity": _of_trigger(lambda trigger: trigger.story.highest_severity.label),
-    "topic": _of_trigger(lambda trigger: story.origin(trigger).get("topic")),
-    "partition": _of_trigger(lambda trigger: story.origin(trigger).get("partition")),
-    "offset": _of_trigger(lambda trigger: story.origin(trigger).get("offset")),
+    "occurrences": _of_trigger(lambda trigger: trigger.alert_summary.occurrences),
+    "first_seen": _of_trigger(lambda trigger: utc(trigger.alert_summary.first_seen)),
+    "last_seen": _of_trigger(lambda trigger: utc(trigger.alert_summary.last_seen)),
+    "highest_severity": _of_trigger(lambda trigger: trigger.alert_summary.highest_severity.label),
+    "topic": _of_trigger(lambda trigger: origin_fields(trigger).get("topic")),
+    "partition": _of_trigger(lambda trigger: origin_fields(trigger).get("partition")),
+    "offset": _of_trigger(lambda trigger: origin_fields(trigger).get("offset")),
 }
 
 

@@ -8,13 +8,13 @@ delivery forgets, the tasks offer again.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from math import inf
 from random import random
 from time import monotonic
+from types import TracebackType
 from typing import Final
 from weakref import WeakSet
 
@@ -222,7 +222,7 @@ class Delivery:
             self._keep_to_budget(integration, self._owed.triggers > triggers, self._owed.bytes - size)
         # Else a timer pumps the integration when there is a token, or a finished request gives it a place.
         if not (integration.is_held_up and integration in self._timers) and integration not in self._crowded:
-            self._pump_soon([integration])
+            self._pump_one(integration)
 
     def may_resolve_again(self, outbox: Outbox) -> None:
         """The task's resolves, which had to wait, may leave now."""
@@ -295,10 +295,14 @@ class Delivery:
         """Ask for the pending notification of the alert, and let that wait for its turn. Returns the integration where
         it waits, None if it waits nowhere."""
         outbox, dedup_key = alert
-        if outbox in self._withdrawn or alert in self._on_the_wire:
+        if alert in self._on_the_wire:
             return None
+        where = self._where.get(outbox)
+        if where is None:
+            if outbox in self._withdrawn:  # a task that is withdrawn is nowhere
+                return None
+            where = self._where[outbox] = Pieces()
         pending, now = outbox.pending(dedup_key), self._clock()
-        where = self._where.setdefault(outbox, Pieces())
         before = where.get(dedup_key)
         integration = self._route(pending.route) if pending is not None else None
         if before is not integration:
@@ -307,7 +311,7 @@ class Delivery:
                 not_before = before.left(outbox, dedup_key)
                 where.pop(dedup_key)
                 if before.outages.current is not None:
-                    self._pump_soon([before])  # if no alert waits there any more, its key may have to be checked
+                    self._pump_one(before)  # if no alert waits there any more, its key may have to be checked
             if integration is not None:
                 where[dedup_key] = integration
                 integration.came(outbox, dedup_key, not_before)
@@ -320,7 +324,7 @@ class Delivery:
         """Ask again after an answer through the integration ``here``: the next notification can have another route."""
         there = self._ask(alert)
         if there is not None and there is not here:
-            self._pump_soon([there])
+            self._pump_one(there)
 
     def _keep_to_budget(self, integration: Integration, has_come: bool, size: int) -> None:
         """Let owed triggers go where more are owed than the budget allows. For each trigger that comes to an
@@ -372,6 +376,11 @@ class Delivery:
     def _pump_soon(self, integrations: Iterable[Integration]) -> None:
         """Pump these integrations soon, each once for all that happens in this turn of the event loop."""
         self._to_pump.update(dict.fromkeys(integrations))
+        self._pump_in_turn()
+
+    def _pump_one(self, integration: Integration) -> None:
+        """Pump this integration soon."""
+        self._to_pump[integration] = None
         self._pump_in_turn()
 
     def _place_is_free(self, integration: Integration) -> None:
@@ -508,22 +517,22 @@ class Delivery:
         with self.apart(alert):
             if not task.cancelled():
                 self._conclude(integration, entry, dispatch, sent_at, task)
-        self._pump_soon([integration])
+        self._pump_one(integration)
 
     def is_withdrawn(self, outbox: Outbox) -> bool:
         """Whether nothing may leave for this task any more."""
         return outbox in self._withdrawn
 
-    @contextmanager
-    def apart(self, alert: Alert) -> Iterator[None]:
+    def apart(self, alert: Alert) -> "Apart":
         """A bug that one alert meets is reported loudly and touches no other alert. This alert is tried again after
         `OWN_BACKOFF_SECONDS`."""
-        try:
-            yield
-        except Exception as error:
-            loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "a fault of delivery about one alert", "exception": error})
-            loop.call_later(OWN_BACKOFF_SECONDS, self.changed, *alert)
+        return Apart(self, alert)
+
+    def meets_a_bug(self, alert: Alert, error: Exception) -> None:
+        """Report it, and try the alert again later."""
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler({"message": "a fault of delivery about one alert", "exception": error})
+        loop.call_later(OWN_BACKOFF_SECONDS, self.changed, *alert)
 
     def _conclude(
         self,
@@ -577,7 +586,7 @@ class Delivery:
             integration.is_checking = False
         self._observer.checked(integration.route, answer)
         self._settling.checked(integration, answer, sent_at)
-        self._pump_soon([integration])
+        self._pump_one(integration)
 
     # time
 
@@ -602,7 +611,28 @@ class Delivery:
 
     def _timer_ended(self, integration: Integration) -> None:
         del self._timers[integration]
-        self._pump_soon([integration])
+        self._pump_one(integration)
+
+
+class Apart:
+    """See `Delivery.apart`. It is entered for each request twice, and costs a quarter of what a generator would."""
+
+    __slots__ = ("_alert", "_delivery")
+
+    def __init__(self, delivery: Delivery, alert: Alert) -> None:
+        self._delivery = delivery
+        self._alert = alert
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._delivery.meets_a_bug(self._alert, error)
+        return True
 
 
 def _has_more_to_say(alert: Alert, said: Pending) -> bool:

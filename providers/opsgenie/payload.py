@@ -6,7 +6,7 @@ https://docs.opsgenie.com/docs/alert-api
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from providers import story
+from providers.alert_summary import origin_fields, summary_fields
 from providers.notification import Trigger
 from providers.opsgenie.settings import MOST_TAGS, NOTE_LIMIT, TAG_LIMIT, AlertSettings
 from providers.text import fit, one_line, shorten, units
@@ -101,7 +101,7 @@ class Payloads:
 
     def note(self, trigger: Trigger) -> dict[str, str]:
         """The body of "add note": what has become of the alert since it was told (`create` leaves its fields alone)."""
-        violation, told = trigger.violation, story.facts(trigger.story)
+        violation, told = trigger.violation, summary_fields(trigger.alert_summary)
         begin = "Triggered again."
         if trigger.raised:
             begin = f"Severity raised to {trigger.severity.label}, priority {self.priority(trigger)}."
@@ -187,7 +187,7 @@ def _details(trigger: Trigger) -> dict[str, str]:
         "resource_path": violation.resource_path or "",
         "allowed": "true" if violation.allowed else "false",
         **_runtime_agent(violation),
-        **{name: str(fact) for name, fact in (story.facts(trigger.story) | story.origin(trigger)).items()},
+        **{name: str(fact) for name, fact in (summary_fields(trigger.alert_summary) | origin_fields(trigger)).items()},
     }
     room = DETAILS_LIMIT - sum(units(name) for name in texts)
     return dict(zip(texts, fit([one_line(text) for text in texts.values()], room), strict=True))

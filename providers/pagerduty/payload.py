@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import orjson
 
-from providers import story
+from providers.alert_summary import origin_fields, summary_fields
 from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.pagerduty.settings import Image, Link, PagerDutySettings, PayloadField
 from providers.template import Template
 from providers.text import ELLIPSIS, fit, one_line, shorten
+from providers.timestamps import normalized
 from state.violation import Violation
 
 SUMMARY_LIMIT: Final = 1024
@@ -112,7 +113,7 @@ class Payloads:
             "group": self._field("group", violation),
             "class": self._field("class", violation),
         }
-        moment = story.timestamp(violation.timestamp)
+        moment = normalized(violation.timestamp)
         if moment is not None:
             payload["timestamp"] = moment
         details = _details(trigger) if self._with_details else {}
@@ -143,7 +144,7 @@ class Payloads:
             "summary": self._field("summary", violation),
             "source": self._field("source", violation),
         }
-        moment = story.timestamp(violation.timestamp)
+        moment = normalized(violation.timestamp)
         if moment is not None:
             payload["timestamp"] = moment
         details = {**(_facts(violation) if self._with_details else {}), **self._extra_details(violation)}
@@ -193,11 +194,11 @@ def _rendered(addresses: Sequence[_Address], violation: Violation) -> list[dict[
 
 
 def _details(trigger: Trigger) -> dict[str, Any]:
-    """``custom_details``: the facts of the event that it has, and the story once there is one to tell."""
+    """``custom_details``: the facts of the event that it has, and the summary of the alert once it has a history."""
     details = _facts(trigger.violation)
-    details.update(story.origin(trigger))
-    if trigger.again or trigger.story.occurrences > 1:
-        details.update(story.facts(trigger.story))
+    details.update(origin_fields(trigger))
+    if trigger.again or trigger.alert_summary.occurrences > 1:
+        details.update(summary_fields(trigger.alert_summary))
     return details
 
 

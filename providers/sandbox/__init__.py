@@ -5,46 +5,46 @@ A request's way is in `providers.sandbox.app`: read, journal, fault, apply, answ
 """
 
 from providers.sandbox.app import running_sandbox
-from providers.sandbox.call import Call, Moment, Reply
+from providers.sandbox.call import Call, CallMoment, Reply
 from providers.sandbox.faults import (
     AddHeaders,
-    Answer,
     ArmedFault,
     Delay,
     Drop,
     FailLater,
     Fault,
     Faults,
+    FaultyAnswer,
     Hang,
     LandLate,
     LoseAnswer,
 )
 from providers.sandbox.incidents import Incident
-from providers.sandbox.journal import Entry
-from providers.sandbox.sandbox import Sandbox, Settings
-from providers.sandbox.webhooks import Mischief, Subscription, Webhook
+from providers.sandbox.journal import JournalEntry
+from providers.sandbox.sandbox import Sandbox, SandboxSettings
+from providers.sandbox.webhooks import Mischief, SandboxSubscription, Webhook
 
 __all__ = [
     "AddHeaders",
-    "Answer",
     "ArmedFault",
     "Call",
+    "CallMoment",
     "Delay",
     "Drop",
-    "Entry",
     "FailLater",
     "Fault",
     "Faults",
+    "FaultyAnswer",
     "Hang",
     "Incident",
+    "JournalEntry",
     "LandLate",
     "LoseAnswer",
     "Mischief",
-    "Moment",
     "Reply",
     "Sandbox",
-    "Settings",
-    "Subscription",
+    "SandboxSettings",
+    "SandboxSubscription",
     "Webhook",
     "running_sandbox",
 ]

@@ -11,11 +11,21 @@ from multidict import CIMultiDict
 
 from providers.sandbox.call import Call, Received, Reply
 from providers.sandbox.control import PREFIX, Control
-from providers.sandbox.faults import AddHeaders, Answer, Delay, Drop, Effect, FailLater, Hang, LandLate, LoseAnswer
-from providers.sandbox.journal import Entry
+from providers.sandbox.faults import (
+    AddHeaders,
+    Delay,
+    Drop,
+    Effect,
+    FailLater,
+    FaultyAnswer,
+    Hang,
+    LandLate,
+    LoseAnswer,
+)
+from providers.sandbox.journal import JournalEntry
 from providers.sandbox.latency import Latency
 from providers.sandbox.page import Page
-from providers.sandbox.sandbox import Sandbox, Settings
+from providers.sandbox.sandbox import Sandbox, SandboxSettings
 
 SHUTDOWN_SECONDS = 0.1
 """How long the end of the sandbox waits for answers that are on their way."""
@@ -65,10 +75,10 @@ class App:
             task.cancel()
         await asyncio.gather(*self._late, return_exceptions=True)
 
-    async def _suffer(self, effect: Effect, call: Call, entry: Entry) -> Reply | None:
+    async def _suffer(self, effect: Effect, call: Call, entry: JournalEntry) -> Reply | None:
         """Let a fault happen; None means that the connection is to be cut."""
         match effect:
-            case Answer():
+            case FaultyAnswer():
                 if effect.applied:
                     self._sandbox.apply(call, entry)
                 if effect.delay:
@@ -100,14 +110,14 @@ class App:
                 pass
         return None
 
-    async def _land(self, seconds: float, call: Call, entry: Entry) -> Reply:
+    async def _land(self, seconds: float, call: Call, entry: JournalEntry) -> Reply:
         await asyncio.sleep(seconds)
         return self._sandbox.apply(call, entry)
 
 
 @asynccontextmanager
 async def running_sandbox(
-    settings: Settings | None = None,
+    settings: SandboxSettings | None = None,
     *,
     host: str = "127.0.0.1",
     port: int = 0,

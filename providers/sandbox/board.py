@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from providers.sandbox.incidents import Incident, Step
-from providers.sandbox.journal import Entry
+from providers.sandbox.incidents import Incident, IncidentEntry
+from providers.sandbox.journal import JournalEntry
 
 INCIDENTS = 200
 """How many incidents are on the board: the newest."""
@@ -27,10 +27,10 @@ class Card:
 
     incident: Incident
     changed: int = 0
-    steps: list[Step] = field(default_factory=list)
+    steps: list[IncidentEntry] = field(default_factory=list)
     left_out: int = 0
 
-    def add(self, step: Step) -> None:
+    def add(self, step: IncidentEntry) -> None:
         """Add a step. Beyond `STEPS` the oldest step after the first is dropped, and counted in ``left_out``."""
         self.steps.append(step)
         if len(self.steps) > STEPS:
@@ -47,16 +47,16 @@ class Board:
     def __init__(self, *, incidents: int = INCIDENTS, requests: int = REQUESTS) -> None:
         self._most = incidents
         self._cards: dict[str, Card] = {}
-        self._requests: deque[Entry] = deque(maxlen=requests)
+        self._requests: deque[JournalEntry] = deque(maxlen=requests)
         self.revision = 0
         self.era = 0
 
     @property
-    def requests(self) -> Sequence[Entry]:
+    def requests(self) -> Sequence[JournalEntry]:
         """The latest requests, the newest last."""
         return tuple(self._requests)
 
-    def watch(self, incident: Incident, step: Step) -> None:
+    def watch(self, incident: Incident, step: IncidentEntry) -> None:
         """Add a step of an incident. A step of an incident that is no longer on the board is ignored."""
         card = self._cards.get(incident.id)
         if card is None:
@@ -69,7 +69,7 @@ class Board:
         self.revision += 1
         card.changed = self.revision
 
-    def received(self, entry: Entry) -> None:
+    def received(self, entry: JournalEntry) -> None:
         """Add a request that has arrived; its answer will be set in its entry."""
         self._requests.append(entry)
 

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 
-class Moment(NamedTuple):
+class CallMoment(NamedTuple):
     """One instant by both clocks: seconds since the epoch, and monotonic seconds (comparable between processes)."""
 
     wall: float
     monotonic: float
 
     @classmethod
-    def now(cls) -> "Moment":
+    def now(cls) -> "CallMoment":
         """This instant."""
         return cls(time.time(), time.monotonic())
 
@@ -92,7 +92,7 @@ class Api(Protocol):
         """The request as a call; None if its path is not this provider's."""
         ...
 
-    def answer(self, call: Call, now: Moment) -> Reply:
+    def answer(self, call: Call, now: CallMoment) -> Reply:
         """Check the call, apply it, and return the answer. Nothing is applied unless the status is 2xx."""
         ...
 

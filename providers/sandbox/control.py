@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from providers.sandbox.faults import FAULT_JSON
 from providers.sandbox.guard import SAFE_METHODS, why_foreign
 from providers.sandbox.sandbox import Sandbox
-from providers.sandbox.webhooks import Mischief, Subscription
+from providers.sandbox.webhooks import Mischief, SandboxSubscription
 
 PREFIX = "/_sandbox/"
 
@@ -143,7 +143,7 @@ class Control:
 
     def _subscribe(self, query: str, body: bytes) -> Any:
         asked = _SubscriptionAsked.model_validate_json(body)
-        self._sandbox.webhooks.subscribe(Subscription(**asked.model_dump()))
+        self._sandbox.webhooks.subscribe(SandboxSubscription(**asked.model_dump()))
         return {}
 
     def _mischief(self, query: str, body: bytes) -> Any:

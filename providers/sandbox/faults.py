@@ -16,7 +16,7 @@ STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class FaultyAnswer:
     """Send this answer, after ``delay`` seconds, instead of the documented one. The request takes effect only if
     ``applied``."""
 
@@ -101,7 +101,7 @@ class FailLater:
     kind: Literal["fail_later"] = "fail_later"
 
 
-Effect = Answer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders | FailLater
+Effect = FaultyAnswer | Delay | LandLate | Hang | Drop | LoseAnswer | AddHeaders | FailLater
 
 
 @dataclass(frozen=True, slots=True)

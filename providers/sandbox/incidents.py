@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from providers.sandbox.call import Moment
+from providers.sandbox.call import CallMoment
 
 By = Literal["client", "person"]
 """Who did something: the service under test, or a person at the sandbox."""
@@ -16,7 +16,7 @@ Happening = Literal["opened", "told again", "severity", "acknowledged", "unackno
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class IncidentEntry:
     """One thing that happened to an incident. ``detail`` is the client's text, and can be hostile."""
 
     at: float
@@ -77,7 +77,7 @@ class Incident:
             self.event_ids.append(event_id)
 
 
-def _unwatched(incident: Incident, step: Step) -> None:
+def _unwatched(incident: Incident, step: IncidentEntry) -> None:
     pass
 
 
@@ -94,7 +94,7 @@ class Incidents:
         *,
         keep_ended: int | None = None,
         keep_bodies: bool = True,
-        watch: Callable[[Incident, Step], None] = _unwatched,
+        watch: Callable[[Incident, IncidentEntry], None] = _unwatched,
     ) -> None:
         self._keep_ended = keep_ended
         self._keep_bodies = keep_bodies
@@ -141,7 +141,7 @@ class Incidents:
         severity: str,
         event_id: str | None,
         body: Mapping[str, Any],
-        now: Moment,
+        now: CallMoment,
         occurrences: int | None = None,
     ) -> tuple[Incident, bool]:
         """Add to the open incident of the dedup key, or open one. The second value says whether it was opened."""
@@ -174,42 +174,42 @@ class Incidents:
         if event_id is not None:
             told.add(event_id)
         incident.occurrences = max(occurrences or 1, incident.occurrences)
-        self._watch(incident, Step(now.wall, "opened" if opened else "told again", detail=title))
+        self._watch(incident, IncidentEntry(now.wall, "opened" if opened else "told again", detail=title))
         return incident, opened
 
-    def acknowledge(self, incident: Incident, *, by: By, now: Moment, detail: str = "") -> None:
+    def acknowledge(self, incident: Incident, *, by: By, now: CallMoment, detail: str = "") -> None:
         """Acknowledge an open incident."""
         incident.acknowledgements += 1
         incident.acknowledged_by = by
         self._acknowledged[incident.provider] += incident.status != "acknowledged"
         incident.status = "acknowledged"
-        self._watch(incident, Step(now.wall, "acknowledged", by, detail))
+        self._watch(incident, IncidentEntry(now.wall, "acknowledged", by, detail))
 
-    def unacknowledge(self, incident: Incident, *, now: Moment) -> None:
+    def unacknowledge(self, incident: Incident, *, now: CallMoment) -> None:
         """Take back the acknowledgement of an open incident."""
         self._acknowledged[incident.provider] -= incident.status == "acknowledged"
         incident.status = "open"
-        self._watch(incident, Step(now.wall, "unacknowledged"))
+        self._watch(incident, IncidentEntry(now.wall, "unacknowledged"))
 
-    def set_severity(self, incident: Incident, severity: str, *, now: Moment) -> None:
+    def set_severity(self, incident: Incident, severity: str, *, now: CallMoment) -> None:
         """Set the severity that the incident shows."""
         if severity != incident.severity:
             detail = f"{incident.severity} → {severity}"
             incident.severity = severity
             incident.severities.append(severity)
-            self._watch(incident, Step(now.wall, "severity", detail=detail))
+            self._watch(incident, IncidentEntry(now.wall, "severity", detail=detail))
 
-    def note(self, incident: Incident, note: str, *, now: Moment) -> None:
+    def note(self, incident: Incident, note: str, *, now: CallMoment) -> None:
         """Add a note to the incident."""
         incident.notes.append(note)
-        self._watch(incident, Step(now.wall, "note", detail=note))
+        self._watch(incident, IncidentEntry(now.wall, "note", detail=note))
 
-    def tag(self, incident: Incident, tags: Iterable[str], *, now: Moment) -> None:
+    def tag(self, incident: Incident, tags: Iterable[str], *, now: CallMoment) -> None:
         """Set the tags of the incident."""
         incident.tags = [*tags]
-        self._watch(incident, Step(now.wall, "tags", detail=", ".join(incident.tags)))
+        self._watch(incident, IncidentEntry(now.wall, "tags", detail=", ".join(incident.tags)))
 
-    def end(self, scope: str, incident: Incident, *, by: By, now: Moment, detail: str = "") -> None:
+    def end(self, scope: str, incident: Incident, *, by: By, now: CallMoment, detail: str = "") -> None:
         """End an open incident. The next trigger of its dedup key opens a new one."""
         self._acknowledged[incident.provider] -= incident.status == "acknowledged"
         incident.status = "ended"
@@ -224,9 +224,9 @@ class Incidents:
         self._ended.append(incident.id)
         if self._keep_ended is not None and len(self._ended) > self._keep_ended:
             del self._all[self._ended.popleft()]
-        self._watch(incident, Step(now.wall, "resolved", by, detail))
+        self._watch(incident, IncidentEntry(now.wall, "resolved", by, detail))
 
-    def end_by_person(self, provider: str, dedup_key: str, *, key: str | None, now: Moment) -> int:
+    def end_by_person(self, provider: str, dedup_key: str, *, key: str | None, now: CallMoment) -> int:
         """A person closes the open incidents of a dedup key (under one secret key, or all). Returns their number."""
         found = [
             (scope, incident)

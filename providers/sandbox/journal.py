@@ -4,12 +4,12 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
-from providers.sandbox.call import Call, Moment
+from providers.sandbox.call import Call, CallMoment
 from providers.sandbox.keys import WINDOW
 
 
 @dataclass(slots=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """One request that was received.
 
     ``path`` is as sent, with the query. ``status`` is None while there is no answer, and for ever if none was sent.
@@ -37,7 +37,7 @@ class Journal:
     """The requests in the order of their arrival. ``keep`` bounds how many are remembered; the counts are of all."""
 
     def __init__(self, keep: int | None = None) -> None:
-        self._entries: deque[Entry] = deque(maxlen=keep)
+        self._entries: deque[JournalEntry] = deque(maxlen=keep)
         self.clear()
 
     def clear(self) -> None:
@@ -52,10 +52,10 @@ class Journal:
         """How many requests have arrived."""
         return self._received
 
-    def record(self, call: Call, now: Moment) -> Entry:
+    def record(self, call: Call, now: CallMoment) -> JournalEntry:
         """Add a request that has arrived."""
         self._received += 1
-        entry = Entry(
+        entry = JournalEntry(
             number=self._received,
             at=now.wall,
             monotonic=now.monotonic,
@@ -71,12 +71,12 @@ class Journal:
         self._entries.append(entry)
         return entry
 
-    def struck(self, entry: Entry, fault: str) -> None:
+    def struck(self, entry: JournalEntry, fault: str) -> None:
         """Note that the request meets a fault of this kind."""
         entry.fault = fault
         self._faults += 1
 
-    def answered(self, entry: Entry, status: int, now: Moment) -> None:
+    def answered(self, entry: JournalEntry, status: int, now: CallMoment) -> None:
         """Note the status with which the request is answered."""
         entry.status = status
         entry.answered_monotonic = now.monotonic
@@ -91,7 +91,7 @@ class Journal:
         action: str | None = None,
         status: int | None = None,
         after: int = 0,
-    ) -> list[Entry]:
+    ) -> list[JournalEntry]:
         """The entries that fit all given criteria; ``after`` leaves out the entries up to that number."""
         return [
             entry

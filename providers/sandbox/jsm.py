@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote
 
-from providers.sandbox.call import Call, Moment, Received, Reply
+from providers.sandbox.call import Call, CallMoment, Received, Reply
 from providers.sandbox.incidents import Incidents
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie import OpsGenie, alert_json, failure
@@ -68,7 +68,7 @@ class Jsm(OpsGenie):
             return self._read_cloud(received, cloud["rest"].split("/"))
         return self._read_v2(received) if JSM_BASE in received.path else None
 
-    def answer(self, call: Call, now: Moment) -> Reply:
+    def answer(self, call: Call, now: CallMoment) -> Reply:
         """The documented answer; what was accepted has taken effect, as far as it could."""
         return self._answer_cloud(call, now) if isinstance(call, CloudCall) else super().answer(call, now)
 
@@ -107,7 +107,7 @@ class Jsm(OpsGenie):
                 call.refusal = failure(404, "No such path")
         return call
 
-    def _answer_cloud(self, call: CloudCall, now: Moment) -> Reply:
+    def _answer_cloud(self, call: CloudCall, now: CallMoment) -> Reply:
         if call.key is None or not self.users.knows(call.key):
             return Reply.json(401, {"code": 401, "message": "Unauthorized"})
         if not self.users.admit(call.key, now.monotonic):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote
 
 import orjson
 
-from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, occurrences_in, text
+from providers.sandbox.call import Call, CallMoment, Received, Reply, event_id_in, occurrences_in, text
 from providers.sandbox.incidents import Incident, Incidents
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie_rules import RULES, TAG_COUNT
@@ -103,7 +103,7 @@ class OpsGenie:
             return None
         return failure(404, "No such path") if target is None else failure(405, "Method Not Allowed")
 
-    def answer(self, call: Call, now: Moment) -> Reply:
+    def answer(self, call: Call, now: CallMoment) -> Reply:
         """The documented answer. An accepted call has taken effect, as far as it could."""
         if call.key is not None and self.keys.is_malformed(call.key):
             return failure(422, "Key format is not valid!")
@@ -129,7 +129,7 @@ class OpsGenie:
             return failure(422, "Request body is not processable. Please check the errors.", errors)
         return self._process(call, call.key, now)
 
-    def _process(self, call: Call, key: str, now: Moment) -> Reply:
+    def _process(self, call: Call, key: str, now: CallMoment) -> Reply:
         """Let what was accepted take effect, unless it is to fail, and remember what has become of it."""
         request_id = str(uuid.uuid4())
         incident, problem = self._take_effect(call, key, now)
@@ -162,13 +162,13 @@ class OpsGenie:
             return self._incidents.find_open(self.name, ACCOUNT, target)
         return self._incidents.get(self.name, target) if call.target_type == "id" else None
 
-    def _take_effect(self, call: Call, key: str, now: Moment) -> tuple[Incident | None, str | None]:
+    def _take_effect(self, call: Call, key: str, now: CallMoment) -> tuple[Incident | None, str | None]:
         """The alert that it is about, and why it failed."""
         if call.fails_with is not None:
             return None, call.fails_with
         return (self._create(call, key, now), None) if call.action == "create" else self._act(call, now)
 
-    def _create(self, call: Call, key: str, now: Moment) -> Incident:
+    def _create(self, call: Call, key: str, now: CallMoment) -> Incident:
         body = call.body
         alias = call.dedup_key = call.dedup_key or str(uuid.uuid4())
         incident, opened = self._incidents.trigger(
@@ -189,7 +189,7 @@ class OpsGenie:
                 self._incidents.note(incident, body["note"], now=now)
         return incident
 
-    def _act(self, call: Call, now: Moment) -> tuple[Incident | None, str | None]:
+    def _act(self, call: Call, now: CallMoment) -> tuple[Incident | None, str | None]:
         """Apply an action. The second value is why it failed, None if it did not."""
         incident = self._find(call)
         if incident is None:
@@ -217,7 +217,7 @@ class OpsGenie:
         return incident, None
 
     def _remember(
-        self, request_id: str, call: Call, incident: Incident | None, problem: str | None, now: Moment
+        self, request_id: str, call: Call, incident: Incident | None, problem: str | None, now: CallMoment
     ) -> None:
         self._statuses[request_id] = {
             "success": problem is None,
@@ -236,7 +236,7 @@ class OpsGenie:
         status = self._statuses.get(request_id)
         return None if status is None else status["alias"]
 
-    def _status(self, request_id: str, now: Moment) -> dict[str, Any] | Reply:
+    def _status(self, request_id: str, now: CallMoment) -> dict[str, Any] | Reply:
         """What has become of a request; what is answered where that cannot be said, or not yet."""
         status = self._statuses.get(request_id)
         if status is None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from providers.sandbox import opsgenie, pagerduty
 from providers.sandbox.call import Reply
-from providers.sandbox.faults import Answer, ArmedFault, Fault
+from providers.sandbox.faults import ArmedFault, Fault, FaultyAnswer
 from providers.sandbox.sandbox import Sandbox
 
 How = Literal["unavailable", "throttled", "revoked"]
@@ -37,7 +37,7 @@ ANSWERS: Mapping[ProviderName, Mapping[How, Reply]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outage:
+class SandboxOutage:
     """How a provider is broken, and until when, by the event loop's clock in seconds."""
 
     how: How
@@ -45,13 +45,13 @@ class Outage:
     ends_at: float
 
 
-class Outages:
+class SandboxOutages:
     """At most one outage for each provider. An outage ends by itself, by `end`, or when all faults are cleared."""
 
     def __init__(self, sandbox: Sandbox, *, seconds: float = SECONDS) -> None:
         self._sandbox = sandbox
         self._seconds = seconds
-        self._armed: dict[ProviderName, tuple[Outage, ArmedFault, asyncio.TimerHandle]] = {}
+        self._armed: dict[ProviderName, tuple[SandboxOutage, ArmedFault, asyncio.TimerHandle]] = {}
 
     def begin(self, provider: ProviderName, how: How) -> None:
         """Break a provider from now on. This replaces an outage that it has."""
@@ -59,9 +59,9 @@ class Outages:
         loop = asyncio.get_running_loop()
         reply = ANSWERS[provider][how]
         headers = {**reply.headers, "Content-Type": reply.content_type}
-        answer = Answer(status=reply.status, headers=headers, body=reply.body.decode())
+        answer = FaultyAnswer(status=reply.status, headers=headers, body=reply.body.decode())
         armed = self._sandbox.faults.add(Fault(answer, provider=provider), first=True)
-        outage = Outage(how, reply.status, loop.time() + self._seconds)
+        outage = SandboxOutage(how, reply.status, loop.time() + self._seconds)
         self._armed[provider] = (outage, armed, loop.call_at(outage.ends_at, self.end, provider))
         self._sandbox.changed()
 
@@ -76,7 +76,7 @@ class Outages:
         self._sandbox.changed()
         return True
 
-    def of(self, provider: ProviderName) -> Outage | None:
+    def of(self, provider: ProviderName) -> SandboxOutage | None:
         """A provider's outage; None if there is none."""
         found = self._armed.get(provider)
         if found is None or self._sandbox.faults.get(found[1].id) is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from providers.sandbox.call import Call, Moment, Received, Reply, event_id_in, occurrences_in, text
+from providers.sandbox.call import Call, CallMoment, Received, Reply, event_id_in, occurrences_in, text
 from providers.sandbox.incidents import Incidents
 from providers.sandbox.keys import Keys
 from providers.sandbox.pagerduty_rest import Rest
@@ -89,7 +89,7 @@ class PagerDuty:
         call.dedup_key = text(body.get("dedup_key"))
         return call
 
-    def answer(self, call: Call, now: Moment) -> Reply:
+    def answer(self, call: Call, now: CallMoment) -> Reply:
         """The documented answer. An accepted event has taken effect."""
         if call.refusal is not None:
             return call.refusal
@@ -118,7 +118,7 @@ class PagerDuty:
         self.keys.reset()
         self.services.clear()
 
-    def _apply(self, call: Call, key: str, dedup_key: str, now: Moment) -> None:
+    def _apply(self, call: Call, key: str, dedup_key: str, now: CallMoment) -> None:
         if call.action == "trigger":
             payload = call.body["payload"]
             incident, opened = self._incidents.trigger(

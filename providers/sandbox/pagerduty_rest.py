@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote
 
-from providers.sandbox.call import Call, Moment, Received, Reply
+from providers.sandbox.call import Call, CallMoment, Received, Reply
 from providers.sandbox.incidents import Incident, Incidents
 from providers.sandbox.webhooks import Webhooks
 
@@ -33,7 +33,7 @@ _UNAUTHORIZED = Reply.json(401, {"error": {"message": "Authentication failed", "
 
 
 @dataclass(slots=True, kw_only=True)
-class Service:
+class RestService:
     """A service, whose integration has this key. ``maintenance_until`` is the end of a maintenance window that has
     begun, in seconds since the epoch; ``suppresses``: a rule of its event orchestration suppresses every event."""
 
@@ -63,16 +63,16 @@ class Services:
 
     global_keys: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
-    _by_key: dict[str, Service] = field(default_factory=dict)
+    _by_key: dict[str, RestService] = field(default_factory=dict)
 
-    def of(self, key: str) -> Service:
+    def of(self, key: str) -> RestService:
         """The service of a key."""
         if key not in self._by_key:
             number = len(self._by_key) + 1
-            self._by_key[key] = Service(id=f"PSRV{number:03}", key=key, name=f"Service {number}")
+            self._by_key[key] = RestService(id=f"PSRV{number:03}", key=key, name=f"Service {number}")
         return self._by_key[key]
 
-    def all(self) -> Sequence[Service]:
+    def all(self) -> Sequence[RestService]:
         """Those that can be seen."""
         return [one for one in self._by_key.values() if one.key not in self.unknown | self.global_keys]
 
@@ -107,7 +107,7 @@ class Rest:
             call.refusal = _error(405, 2015, "Invalid operation")
         return call
 
-    def answer(self, call: Call, now: Moment) -> Reply:
+    def answer(self, call: Call, now: CallMoment) -> Reply:
         """What is asked for."""
         found = _PATH.search(call.path.partition("?")[0])
         assert found is not None
@@ -204,7 +204,7 @@ def _subscription(id: str, url: str, is_disabled: bool, is_off: bool) -> dict[st
     }
 
 
-def _service(service: Service, query: dict[str, list[str]], now: float) -> dict[str, Any]:
+def _service(service: RestService, query: dict[str, list[str]], now: float) -> dict[str, Any]:
     status = "maintenance" if service.in_maintenance(now) and service.status == "active" else service.status
     integration = {"id": f"{service.id}-I", "type": "events_api_v2_inbound_integration_reference", "summary": "Events"}
     if "integrations" in query.get("include[]", []):
@@ -220,7 +220,7 @@ def _service(service: Service, query: dict[str, list[str]], now: float) -> dict[
     }
 
 
-def _incident(incident: Incident, service: Service) -> dict[str, Any]:
+def _incident(incident: Incident, service: RestService) -> dict[str, Any]:
     """``incident_key`` is null where an alert has opened it, and its ``alert_key`` is what it is found by."""
     changed = incident.resolved_at if incident.resolved_at is not None else incident.opened_at
     return {
@@ -238,7 +238,7 @@ def _incident(incident: Incident, service: Service) -> dict[str, Any]:
     }
 
 
-def _window(service: Service) -> dict[str, Any]:
+def _window(service: RestService) -> dict[str, Any]:
     assert service.maintenance_until is not None
     return {
         "id": f"{service.id}-W",
@@ -254,7 +254,7 @@ def _orchestration(keys: Iterable[str]) -> dict[str, Any]:
     return {"id": "e-1", "name": "Everything", "integrations": integrations}
 
 
-def _orchestration_path(service: Service) -> dict[str, Any]:
+def _orchestration_path(service: RestService) -> dict[str, Any]:
     actions = {"suppress": True} if service.suppresses else {}
     rules = [{"id": "r-1", "conditions": [], "actions": actions}] if actions else []
     return {"type": "service", "sets": [{"id": "start", "rules": rules}], "catch_all": {"actions": {}}}

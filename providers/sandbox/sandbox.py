@@ -8,10 +8,10 @@ from typing import Any
 
 from providers.integration import CHECKED
 from providers.sandbox.board import Board
-from providers.sandbox.call import Api, Call, Moment, Received, Reply
+from providers.sandbox.call import Api, Call, CallMoment, Received, Reply
 from providers.sandbox.faults import Faults
-from providers.sandbox.incidents import Incident, Incidents, Step
-from providers.sandbox.journal import Entry, Journal
+from providers.sandbox.incidents import Incident, IncidentEntry, Incidents
+from providers.sandbox.journal import Journal, JournalEntry
 from providers.sandbox.jsm import Jsm, PingMethod
 from providers.sandbox.keys import Keys
 from providers.sandbox.opsgenie import OpsGenie
@@ -20,7 +20,7 @@ from providers.sandbox.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SandboxSettings:
     """How a sandbox behaves.
 
     ``pagerduty_keys``, ``opsgenie_keys``, ``jsm_keys``: the keys that are known (None: all of the right form).
@@ -63,8 +63,8 @@ class Sandbox:
     ``url`` is where the sandbox is served (empty before). Times are by the sandbox's clock, which is the providers'.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        settings = settings or Settings()
+    def __init__(self, settings: SandboxSettings | None = None) -> None:
+        settings = settings or SandboxSettings()
         self.settings = settings
         self.url = ""
         self.faults = Faults(lambda call: self._incidents.was_told(call.provider, call.event_id))
@@ -113,7 +113,7 @@ class Sandbox:
         status: int | None = None,
         after: int = 0,
         checks: bool = False,
-    ) -> list[Entry]:
+    ) -> list[JournalEntry]:
         """The received requests that fit all given criteria, in order; ``after`` is the number of an entry.
 
         The service's checks of its keys, which are about no alert, are left out unless ``checks`` is True.
@@ -145,7 +145,7 @@ class Sandbox:
 
     def close(self, provider: str, dedup_key: str, *, key: str | None = None) -> int:
         """A person closes the incidents of a dedup key (under one secret key, or all). Returns how many were open."""
-        closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=Moment.now())
+        closed = self._incidents.end_by_person(provider, dedup_key, key=key, now=CallMoment.now())
         self.changed()
         return closed
 
@@ -153,7 +153,7 @@ class Sandbox:
         """A person acknowledges what is open of a dedup key; returns how many that were."""
         found = [one for one in self.open_incidents(provider) if one.dedup_key == dedup_key]
         for one in found:
-            self._incidents.acknowledge(one, by="person", now=Moment.now())
+            self._incidents.acknowledge(one, by="person", now=CallMoment.now())
         self.changed()
         return len(found)
 
@@ -166,7 +166,7 @@ class Sandbox:
         card = self.board.card(id)
         if card is None or not card.incident.open:
             return False
-        self._incidents.acknowledge(card.incident, by="person", now=Moment.now())
+        self._incidents.acknowledge(card.incident, by="person", now=CallMoment.now())
         self.changed()
         return True
 
@@ -223,31 +223,31 @@ class Sandbox:
 
     # The steps of a request
 
-    def receive(self, received: Received) -> tuple[Call, Entry]:
+    def receive(self, received: Received) -> tuple[Call, JournalEntry]:
         """Take a request that has arrived: find out which provider it is for, and add it to the journal."""
         call = self._read(received)
-        entry = self.journal.record(call, Moment.now())
+        entry = self.journal.record(call, CallMoment.now())
         if self.settings.keep_requests != 0:
             self.board.received(entry)
         self.changed()
         return call, entry
 
-    def apply(self, call: Call, entry: Entry) -> Reply:
+    def apply(self, call: Call, entry: JournalEntry) -> Reply:
         """Let a request take effect."""
         if call.provider is None:
             return Reply.json(404, {"message": "no provider has this path"})
-        reply = self._apis[call.provider].answer(call, Moment.now())
+        reply = self._apis[call.provider].answer(call, CallMoment.now())
         entry.dedup_key = call.dedup_key
         entry.applied = reply.status < 300 and call.fails_with is None
         self.changed()
         return reply
 
-    def answered(self, entry: Entry, status: int) -> None:
+    def answered(self, entry: JournalEntry, status: int) -> None:
         """Note the answer that is about to be sent."""
-        self.journal.answered(entry, status, Moment.now())
+        self.journal.answered(entry, status, CallMoment.now())
         self.changed()
 
-    def _watch(self, incident: Incident, step: Step) -> None:
+    def _watch(self, incident: Incident, step: IncidentEntry) -> None:
         self.board.watch(incident, step)
         self.webhooks.watch(incident, step)
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from providers.errors import UserError
 from providers.sandbox.app import running_sandbox
-from providers.sandbox.sandbox import Settings
-from providers.sandbox.webhooks import Subscription
+from providers.sandbox.sandbox import SandboxSettings
+from providers.sandbox.webhooks import SandboxSubscription
 
 DESCRIPTION = (
     "Behaves like the real APIs of PagerDuty, OpsGenie and Jira Service Management, and pages nobody. Its page shows "
@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(options: argparse.Namespace) -> None:
     """Serve until a signal says to end. Raises `ServeError` if it cannot listen."""
-    settings = Settings(
+    settings = SandboxSettings(
         pagerduty_keys=_keys(options.pagerduty_key),
         opsgenie_keys=_keys(options.opsgenie_key),
         pagerduty_rate=options.pagerduty_rate,
@@ -65,17 +65,19 @@ def serve(options: argparse.Namespace) -> None:
     asyncio.run(_serve(settings, subscriptions, host=options.host, port=options.port))
 
 
-def _subscriptions(base: str | None, secret: str | None) -> list[Subscription]:
+def _subscriptions(base: str | None, secret: str | None) -> list[SandboxSubscription]:
     if base is None:
         return []
     base = base.rstrip("/")
     return [
-        Subscription(provider="pagerduty", url=f"{base}/pagerduty", secret=secret),
-        Subscription(provider="opsgenie", url=f"{base}/opsgenie", token=secret),
+        SandboxSubscription(provider="pagerduty", url=f"{base}/pagerduty", secret=secret),
+        SandboxSubscription(provider="opsgenie", url=f"{base}/opsgenie", token=secret),
     ]
 
 
-async def _serve(settings: Settings, subscriptions: Sequence[Subscription], *, host: str, port: int) -> None:
+async def _serve(
+    settings: SandboxSettings, subscriptions: Sequence[SandboxSubscription], *, host: str, port: int
+) -> None:
     end = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

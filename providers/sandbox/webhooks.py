@@ -1,4 +1,4 @@
-"""The webhooks that PagerDuty and OpsGenie send when something happens to an incident, as documented (`Subscription`).
+"""The webhooks that PagerDuty and OpsGenie send when something happens to an incident, as documented.
 
 Each subscription gets its own in order, one at a time, again after 5xx, 429 and silence, with what came later queued
 behind; any other 4xx drops one, and three drops in a row disable the subscription. On demand they are lost, doubled,
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import aiohttp
 import orjson
 
-from providers.sandbox.incidents import Happening, Incident, Step
+from providers.sandbox.incidents import Happening, Incident, IncidentEntry
 
 ProviderName = Literal["pagerduty", "opsgenie", "jsm"]
 
@@ -51,7 +51,7 @@ OPSGENIE: Final[Mapping[Happening, str]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class SandboxSubscription:
     """Who wants to know. ``secret`` signs (PagerDuty), ``token`` is sent as bearer token.
 
     ``names_keys``: the incident's key is in the webhook, as it is not in all of PagerDuty's."""
@@ -89,7 +89,7 @@ class Webhook:
 class _Queue:
     """What a subscription is still to get, by when it is due."""
 
-    def __init__(self, subscription: Subscription, id: str) -> None:
+    def __init__(self, subscription: SandboxSubscription, id: str) -> None:
         self.subscription = subscription
         self.id = id
         self.is_off = False
@@ -118,7 +118,7 @@ class Webhooks:
         self._number = 0
         self._subscribed = 0
 
-    def subscribe(self, subscription: Subscription) -> None:
+    def subscribe(self, subscription: SandboxSubscription) -> None:
         """Send it everything from now on."""
         self._subscribed += 1
         queue = _Queue(subscription, f"PWHS{self._subscribed:03}")
@@ -126,7 +126,7 @@ class Webhooks:
         if self._session is not None:
             queue.worker = asyncio.create_task(self._work(queue, self._session))
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: SandboxSubscription) -> None:
         """Send it nothing more."""
         for queue in [queue for queue in self._queues if queue.subscription is subscription]:
             self._queues.remove(queue)
@@ -184,7 +184,7 @@ class Webhooks:
         for queue in self._queues:
             queue.waiting.clear()
 
-    def watch(self, incident: Incident, step: Step) -> None:
+    def watch(self, incident: Incident, step: IncidentEntry) -> None:
         """Something has happened to an incident."""
         for queue in self._queues:
             subscription = queue.subscription
@@ -269,7 +269,9 @@ class Webhooks:
             await asyncio.sleep(RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)])
 
     @staticmethod
-    async def _attempt(subscription: Subscription, webhook: Webhook, session: aiohttp.ClientSession) -> int | None:
+    async def _attempt(
+        subscription: SandboxSubscription, webhook: Webhook, session: aiohttp.ClientSession
+    ) -> int | None:
         headers = {"Content-Type": "application/json"}
         if subscription.provider == "pagerduty":
             headers["X-Webhook-Id"] = webhook.id
@@ -286,7 +288,7 @@ class Webhooks:
             return None
 
 
-def _pagerduty(incident: Incident, step: Step, name: str, *, names_key: bool) -> dict[str, Any]:
+def _pagerduty(incident: Incident, step: IncidentEntry, name: str, *, names_key: bool) -> dict[str, Any]:
     is_person = step.by == "person"
     whole = {
         "id": incident.id,
@@ -323,7 +325,7 @@ def _pagerduty(incident: Incident, step: Step, name: str, *, names_key: bool) ->
     }
 
 
-def _opsgenie(incident: Incident, step: Step, name: str, *, names_key: bool) -> dict[str, Any]:
+def _opsgenie(incident: Incident, step: IncidentEntry, name: str, *, names_key: bool) -> dict[str, Any]:
     is_person = step.by == "person"
     return {
         "action": name,

@@ -12,8 +12,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from consumer.demo.broker import free_port
-from consumer.ingest.service import ingesting, kafka_producers
 from consumer.kafka.clients import BATCH_BYTES, KafkaClients
+from consumer.receivers.ingest.service import ingesting, kafka_producers
 from consumer.telemetry.garbage import search_young_only
 from tests.bench import load
 from tests.bench.child import Meter, Result, Side, measure, resident_bytes
@@ -204,10 +204,10 @@ def _marks(meter: Meter, ended: asyncio.Event) -> Sequence[web.RouteDef]:
 
 async def take(meter: Meter, *, document: dict[str, Any], port: int) -> None:
     """The way in, as `clawdstrike-alerting ingest` has it."""
-    import consumer.ingest.service
+    import consumer.receivers.ingest.service
 
     ended = asyncio.Event()
-    service: Any = consumer.ingest.service  # what it makes its application with is another one here
+    service: Any = consumer.receivers.ingest.service  # what it makes its application with is another one here
     create = service.create_app
 
     def create_with_marks(*arguments: Any) -> web.Application:

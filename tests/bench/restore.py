@@ -8,11 +8,11 @@ from statistics import median
 from typing import Any
 
 from consumer.kafka.clients import KafkaClients
-from consumer.partition.restore import restore as read_back
+from consumer.tasks.partition.restore import restore as read_back
 from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
-from consumer.turns import Turns
+from consumer.timing.turns import Turns
 from state.alert import Alert
 from state.store import Store
 from tests.bench import bare

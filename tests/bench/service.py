@@ -1,4 +1,4 @@
-"""The service as it is measured: a pipeline as `consumer.service` makes it, in this process."""
+"""The service as it is measured: a pipeline as `consumer.service.service` makes it, in this process."""
 
 import asyncio
 import contextlib
@@ -9,16 +9,16 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, disable_created_metrics
 
-from consumer.build import build_pipelines
-from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
 from consumer.kafka.clients import KafkaClients
-from consumer.runner import PipelineRunner
+from consumer.service.build import build_pipelines
+from consumer.service.runner import PipelineRunner
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
 from consumer.telemetry.metrics import Metrics
+from consumer.timing.clock import Clock
 from providers.http import HttpSender, create_session
 from tests.bench.child import Meter
 from tests.support.waiting import wait_until

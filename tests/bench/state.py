@@ -7,19 +7,19 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from consumer.clock import Clock
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.checkpoint import Checkpoint, Sink
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink
+from consumer.timing.clock import Clock
 from state.alert import Alert, Notified, Owed, Status, source
 from state.records import Position
 from state.store import Cut
 from state.violation import Record, Severity
 from tests.bench.load import dedup_key, session_id
 from tests.bench.service import configuration
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event
 from tests.support.kafka import running
-from tests.support.letterbox import large_letterbox
 
 CHECKPOINT_ALERTS = 10_000
 
@@ -39,7 +39,7 @@ async def write_alerts(document: dict[str, Any], alerts: Iterable[Alert], *, par
         producer,
         config.kafka.state_topic("pagerduty"),
         partition,
-        large_letterbox(topics.dlq),
+        large_dead_letter_writer(topics.dlq),
         RecordClock(Clock.system()),
     )
     left = iter(alerts)

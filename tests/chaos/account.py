@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from consumer.dlq.dead_letter import DeadLetter
-from providers.sandbox import Entry, Incident, Sandbox
+from providers.sandbox import Incident, JournalEntry, Sandbox
 from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened
 from tests.chaos.keying import dedup_key, ends_of, is_of, session_of
@@ -66,7 +66,7 @@ def take_account(
         for incident in sandbox.incidents(provider):
             if is_of(incident.dedup_key, provider, prefix):
                 incidents[incident.dedup_key].append(incident)
-        entries: dict[str, list[Entry]] = defaultdict(list)
+        entries: dict[str, list[JournalEntry]] = defaultdict(list)
         for entry in sandbox.requests(provider):
             if entry.dedup_key is not None and is_of(entry.dedup_key, provider, prefix):
                 entries[entry.dedup_key].append(entry)

@@ -63,7 +63,7 @@ def install(steps: Steps) -> None:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
     from aiokafka.admin import AIOKafkaAdminClient
 
-    import consumer.partition.restoration
+    import consumer.tasks.partition.restoration
     from consumer.input.partition_input import PartitionInput
     from providers.http import HttpSender
 
@@ -73,7 +73,7 @@ def install(steps: Steps) -> None:
     steps.around(AIOKafkaProducer, "start", fixed("own"))
     steps.around(AIOKafkaAdminClient, "list_consumer_group_offsets", fixed("group offset"))
     steps.around(AIOKafkaConsumer, "commit", fixed("prove"))
-    steps.around(consumer.partition.restoration, "restore", fixed("restore"))
+    steps.around(consumer.tasks.partition.restoration, "restore", fixed("restore"))
     steps.around(PartitionInput, "look", fixed("look at the log"))
     steps.around(AIOKafkaProducer, "begin_transaction", fixed("begin"))
     steps.around(AIOKafkaProducer, "send", fixed("send"))

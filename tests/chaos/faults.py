@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import docker.errors  # type: ignore[import-untyped]
 
-from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer
+from providers.sandbox import Delay, Drop, Fault, FaultyAnswer, Hang, LandLate, LoseAnswer
 from providers.sandbox.faults import Effect
 from tests.chaos.happened import Happened
 from tests.chaos.members import Members
@@ -299,11 +299,11 @@ _KINDS = (
     _network("connections stalled", stall),
     _network("coordinator cut off", no_coordinator),
     _network("slow network", slow_network),
-    _at_provider("503", _provider(Answer(status=503))),
-    _at_provider("503 after applying", _provider(Answer(status=503, applied=True), part=0.5)),
-    _at_provider("429", _provider(Answer(status=429)), SILENT_SECONDS),
+    _at_provider("503", _provider(FaultyAnswer(status=503))),
+    _at_provider("503 after applying", _provider(FaultyAnswer(status=503, applied=True), part=0.5)),
+    _at_provider("429", _provider(FaultyAnswer(status=429)), SILENT_SECONDS),
     _at_provider(
-        "429 Retry-After", _provider(Answer(status=429, headers={"Retry-After": "1"}), part=0.5), SILENT_SECONDS
+        "429 Retry-After", _provider(FaultyAnswer(status=429, headers={"Retry-After": "1"}), part=0.5), SILENT_SECONDS
     ),
     _on_the_way("hang", _provider(Hang(), part=0.4)),
     _on_the_way("drop before applying", _provider(Drop(), part=0.5)),
@@ -311,7 +311,7 @@ _KINDS = (
     _on_the_way("slow", _provider(Delay(1.5), part=0.5)),
     _on_the_way("too slow", _provider(Delay(3.0), part=0.4)),
     _on_the_way("lands late", _provider(LandLate(3.0), part=0.4)),
-    _at_provider("rejected triggers", _provider(Answer(status=413), part=0.3, action="trigger", untold=True)),
+    _at_provider("rejected triggers", _provider(FaultyAnswer(status=413), part=0.3, action="trigger", untold=True)),
     _at_provider("key refused", refused_key, provider="pagerduty", key=SECRET_KEY),
 )
 

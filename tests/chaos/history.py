@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from consumer.history.step import Kind, Step
+from consumer.history.step import Step, StepKind
 from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened
 from tests.chaos.keying import dedup_key, is_of
@@ -20,7 +20,7 @@ def history_findings(reader: Reader, prefix: str, happened: Happened | None = No
     happened = happened or Happened()
     for provider in reader.providers:
         for key in _begun_in_silence(reader, provider, prefix, happened):
-            if not any(step.kind is Kind.SILENCED for step in steps[provider, key]):
+            if not any(step.kind is StepKind.SILENCED for step in steps[provider, key]):
                 yield Finding("history", provider, key, "it began in silence, and nothing is told of that")
         alerts = reader.open_alerts(provider)
         for key, written in reader.history[provider].items():

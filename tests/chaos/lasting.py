@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from consumer.config import parse_config
 from consumer.kafka.clients import KafkaClients
-from consumer.webhooks.service import feedback_producers, taking_webhooks
-from providers.sandbox import Answer, Fault, Hang, Mischief, Subscription
+from consumer.receivers.webhooks.service import feedback_producers, taking_webhooks
+from providers.sandbox import Fault, FaultyAnswer, Hang, Mischief, SandboxSubscription
 from tests.chaos.beside import beside, passed
 from tests.chaos.faults import MISSED_SECONDS, SILENT_SECONDS, SKEWED, Scene
 from tests.chaos.foreign import transaction
@@ -79,7 +79,7 @@ def refused(status: int | None, first: int) -> Callable[[Scene], AbstractAsyncCo
 
     @contextlib.asynccontextmanager
     async def context(scene: Scene) -> AsyncIterator[None]:
-        effect = Hang() if status is None else Answer(status=status, body="<html>blocked</html>")
+        effect = Hang() if status is None else FaultyAnswer(status=status, body="<html>blocked</html>")
         faults: list[Fault] = []
         for only_ends, begin in ((False, first), (True, first + ONE_IN)):
             numbers = range(begin, SESSIONS, 2 * ONE_IN)
@@ -297,8 +297,8 @@ async def webhooks(scene: Scene) -> AsyncIterator[None]:
     async with taking_webhooks(config, producers, CollectorRegistry(), log) as port:
         url, sent = f"http://127.0.0.1:{port}/v1/webhooks", len(sandbox.webhooks.sent)
         subscriptions = [
-            Subscription(provider="pagerduty", url=f"{url}/pagerduty", secret=WEBHOOK_SECRET),
-            Subscription(provider="opsgenie", url=f"{url}/opsgenie", token=WEBHOOK_SECRET),
+            SandboxSubscription(provider="pagerduty", url=f"{url}/pagerduty", secret=WEBHOOK_SECRET),
+            SandboxSubscription(provider="opsgenie", url=f"{url}/opsgenie", token=WEBHOOK_SECRET),
         ]
         for one in subscriptions:
             sandbox.webhooks.subscribe(one)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from providers.sandbox import Entry, Sandbox
+from providers.sandbox import JournalEntry, Sandbox
 from tests.chaos.finding import Finding
 from tests.chaos.happened import Happened, Hidden, Window
 from tests.chaos.keying import dedup_key
@@ -90,7 +90,7 @@ def pages(
         for event in reader.events:
             if event.guard is not None and event.session.startswith(prefix):
                 events[dedup_key(provider, event, happened.renderings)].append(event)
-        attempts: dict[str, list[Entry]] = defaultdict(list)
+        attempts: dict[str, list[JournalEntry]] = defaultdict(list)
         for entry in sandbox.requests(provider, action=OPENING[provider]):
             if entry.dedup_key in events and entry.fault is not None:
                 attempts[entry.dedup_key].append(entry)

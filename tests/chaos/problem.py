@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consumer.dlq.dead_letter import DeadLetter
-from providers.sandbox import Entry, Incident
+from providers.sandbox import Incident, JournalEntry
 from state.alert import Alert
 from tests.chaos.finding import END_REJECTED, LANDED_LATE, LANDED_UNSEEN, SHARED_ID, UNHEARD, Finding
 from tests.chaos.happened import REJECTING, Refusal, Rotation
@@ -35,7 +35,7 @@ class Problem:
     ends: list[Event]
     history: Sequence[Alert | None]
     incidents: list[Incident]
-    entries: list[Entry]
+    entries: list[JournalEntry]
     letters: Sequence[DeadLetter]
     acked: Mapping[str, float]
     shared: Sequence[tuple[float, float]]
@@ -181,7 +181,7 @@ class Problem:
             for entry in self.entries
         )
 
-    def _ending(self, incident: Incident) -> Entry | None:
+    def _ending(self, incident: Incident) -> JournalEntry | None:
         """The request that ended an incident."""
         assert incident.resolved_at is not None
         ending = [

@@ -21,7 +21,8 @@ from consumer.history.step import Step
 from consumer.history.step import decode as decode_step
 from consumer.kafka.watermarks import all_watermarks
 from consumer.replay.replayed import decode_mark
-from state.alert import Alert, Status, is_silenced
+from state.alert import Alert, Status
+from state.held import is_silenced
 from state.records import CHECKPOINT_KEY, decode_alert, decode_position
 from tests.chaos.lives import joined
 from tests.chaos.silences import SilenceRecord, silence_record

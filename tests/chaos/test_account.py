@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from consumer.dlq.dead_letter import DeadLetter
-from providers.sandbox import Entry, Incident, Sandbox
+from providers.sandbox import Incident, JournalEntry, Sandbox
 from state.alert import Alert, Notified, Owed, Status
 from state.violation import Record, Severity
 from tests.chaos.account import take_account
@@ -110,19 +110,19 @@ def _kinds(
 class _Told(Sandbox):
     """A sandbox that has seen this."""
 
-    def __init__(self, incidents: list[Incident], requests: list[Entry]) -> None:
+    def __init__(self, incidents: list[Incident], requests: list[JournalEntry]) -> None:
         super().__init__()
         self._seen, self._requests = incidents, requests
 
     def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
         return self._seen
 
-    def requests(self, provider: str | None = None, **criteria: Any) -> list[Entry]:
+    def requests(self, provider: str | None = None, **criteria: Any) -> list[JournalEntry]:
         return self._requests
 
 
-def _resolve(number: int, at: float, fault: str | None) -> Entry:
-    return Entry(
+def _resolve(number: int, at: float, fault: str | None) -> JournalEntry:
+    return JournalEntry(
         number=number,
         at=at,
         monotonic=at,
@@ -139,7 +139,7 @@ def _resolve(number: int, at: float, fault: str | None) -> Entry:
     )
 
 
-def _refused_trigger(number: int, status: int | None, fault: str | None) -> Entry:
+def _refused_trigger(number: int, status: int | None, fault: str | None) -> JournalEntry:
     return replace(_resolve(number, NOW, fault), action="trigger", applied=False, status=status)
 
 

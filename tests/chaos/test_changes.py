@@ -16,9 +16,9 @@ from msgspec import structs
 import tests.chaos.changes
 from consumer.config import Config, needs_repartition, parse_config
 from consumer.events.keys import KeyTemplate
-from consumer.feedback.moves import HandOver, Sender, encode_move
+from consumer.feedback.moves import HandOver, MovingTask, encode_move
 from consumer.kafka.partitioning import Scheme
-from providers.sandbox import Entry, Incident, Sandbox
+from providers.sandbox import Incident, JournalEntry, Sandbox
 from state.alert import Alert, Notified, Status
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_position
 from state.violation import Severity
@@ -84,7 +84,7 @@ class Incidents(Sandbox):
             for number, (event_id, secret, opened, ended) in enumerate(incidents)
         ]
         self._asked = [
-            Entry(
+            JournalEntry(
                 number=number,
                 at=ended,
                 monotonic=ended,
@@ -105,7 +105,7 @@ class Incidents(Sandbox):
     def incidents(self, provider: str | None = None, *, dedup_key: str | None = None) -> list[Incident]:
         return self._seen
 
-    def requests(self, provider: str | None = None, **criteria: Any) -> list[Entry]:
+    def requests(self, provider: str | None = None, **criteria: Any) -> list[JournalEntry]:
         return self._asked
 
 
@@ -236,7 +236,7 @@ def record(topic: str, value: bytes | None, **fields: Any) -> Any:
 def test_the_reader_puts_together_what_was_handed_over() -> None:
     world = World("", 2, {})
     reader = Reader(world, ["pagerduty"])
-    sender = Sender("pagerduty", 0, Scheme(2))
+    sender = MovingTask("pagerduty", 0, Scheme(2))
     key, value, headers = encode_move(HandOver(sender, 1, KEY, alert(2)))
     reader._take(record(world.state(), encode_alert(alert(2))))
     reader._take(record(world.state(), encode_alert(alert(3)), partition=1))

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from consumer.history.step import Kind, Step
+from consumer.history.step import Step, StepKind
 from state.alert import Alert, LastStep, Status
 from state.joined import joined
 from tests.chaos.history import history_findings
@@ -79,7 +79,7 @@ def moved() -> tuple[list[Step], list[Alert | None]]:
     first = replace(after(None, 0), dedup_key=KEY)
     told = replace(after(old.told(old.steps.triggered(first, VIOLATION), 1), 2), dedup_key=KEY)
     old.now = 4
-    handed = old.steps.left(Kind.HANDED_OVER, told)
+    handed = old.steps.left(StepKind.HANDED_OVER, told)
     own = new.steps.triggered(replace(after(None, 3), dedup_key=KEY), VIOLATION)
     one = joined(own, handed)
     assert one is not None
@@ -91,7 +91,7 @@ def moved() -> tuple[list[Step], list[Alert | None]]:
 def test_the_new_home_goes_on_from_what_was_handed_over() -> None:
     steps, written = moved()
     assert [step.kind for step in steps] == [
-        Kind.TRIGGERED, Kind.TOLD, Kind.HANDED_OVER, Kind.TRIGGERED, Kind.RESOLVED,
+        StepKind.TRIGGERED, StepKind.TOLD, StepKind.HANDED_OVER, StepKind.TRIGGERED, StepKind.RESOLVED,
     ]  # fmt: skip
     assert kinds(steps, written) == []
     *before, last = steps

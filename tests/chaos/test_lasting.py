@@ -9,7 +9,7 @@ import pytest
 
 from consumer.group.ends import LOOK_SECONDS
 from consumer.input.progress import FRESH_SECONDS, OPEN_SHARE
-from providers.sandbox import Answer, Call, Fault, Hang, Sandbox
+from providers.sandbox import Call, Fault, FaultyAnswer, Hang, Sandbox
 from tests.chaos.faults import Scene
 from tests.chaos.happened import Happened
 from tests.chaos.lasting import LASTING, SHORT_TRANSACTION_SECONDS, refused
@@ -40,7 +40,7 @@ def struck(sandbox: Sandbox, session: str, action: str = "trigger") -> bool:
     return answer
 
 
-@pytest.mark.parametrize(("status", "effect"), [(503, Answer), (None, Hang)])
+@pytest.mark.parametrize(("status", "effect"), [(503, FaultyAnswer), (None, Hang)])
 async def test_one_alert_in_twenty_is_refused_and_the_account_knows_which(
     status: int | None, effect: type[object]
 ) -> None:
@@ -69,10 +69,10 @@ async def test_sessions_of_other_phases_are_not_refused() -> None:
 
 async def test_a_momentary_fault_does_not_take_its_place() -> None:
     sandbox = Sandbox()
-    sandbox.faults.add(Fault(Answer(status=413)))
+    sandbox.faults.add(Fault(FaultyAnswer(status=413)))
     async with refused(503, 1)(scene(sandbox)):
         found = sandbox.faults.strike(call("pagerduty", "mcp_tool:p1-1", "trigger"))
-        assert isinstance(found, Answer)
+        assert isinstance(found, FaultyAnswer)
         assert found.status == 503
 
 

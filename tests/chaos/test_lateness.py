@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from providers.sandbox import Call, Moment, Sandbox
+from providers.sandbox import Call, CallMoment, Sandbox
 from tests.chaos.happened import Growth, Happened, Hidden, Refusal, Window
 from tests.chaos.keying import dedup_key
 from tests.chaos.lateness import Page, lateness, pages
@@ -92,9 +92,9 @@ class Told:
         call.dedup_key = dedup_key("pagerduty", event)
         payload = {"summary": "s", "source": "s", "severity": "info", "custom_details": {"event_id": event.event_id}}
         call.body = {"routing_key": KEY, "event_action": action, "dedup_key": call.dedup_key, "payload": payload}
-        entry = self.sandbox.journal.record(call, Moment(at, at))
+        entry = self.sandbox.journal.record(call, CallMoment(at, at))
         if fault is None:
-            self.sandbox.pagerduty.answer(call, Moment(at, at))
+            self.sandbox.pagerduty.answer(call, CallMoment(at, at))
         else:
             entry.fault = fault
 

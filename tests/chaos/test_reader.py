@@ -9,7 +9,7 @@ from consumer.replay.replayed import encode_mark
 from state.alert import Alert, Owed, Status
 from state.violation import Record, Severity
 from tests.chaos.reader import Reader
-from tests.support.letters import letter
+from tests.support.dead_letters import letter
 from tests.support.service import World
 
 END = 90

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from consumer.history.step import Kind, Step
+from consumer.history.step import Step, StepKind
 from consumer.silences.records import encode
 from consumer.silences.silence import Match, Silence
 from providers.sandbox import Incident, Sandbox
@@ -240,7 +240,7 @@ def history_kinds(steps: list[Step]) -> list[str]:
 
 def test_what_begins_in_silence_has_a_step_that_says_so() -> None:
     facts: dict[str, Any] = {"at": NOW, "provider": "pagerduty", "partition": 0, "dedup_key": KEY, "life": NOW}
-    silenced = Step(kind=Kind.SILENCED, severity="high", occurrences=1, **facts)
+    silenced = Step(kind=StepKind.SILENCED, severity="high", occurrences=1, **facts)
     assert history_kinds([silenced]) == []
     assert history_kinds([]) == ["history"]
-    assert history_kinds([structs.replace(silenced, kind=Kind.TRIGGERED)]) == ["history"]
+    assert history_kinds([structs.replace(silenced, kind=StepKind.TRIGGERED)]) == ["history"]

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from providers.sandbox import Answer, Fault, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import admin, committed_records
@@ -74,7 +74,7 @@ async def test_a_page_comes_and_is_resolved_and_nothing_is_built_again(
         await incidents(sandbox, 1)
         await first_dead_letters(world, 1)
         await group_reaches(world, 2)
-        outage = sandbox.faults.add(Fault(Answer(status=503)))
+        outage = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
         await produce(world, encode(session_end("s-1")))
         await group_reaches(world, 3)
         assert goes_on(service)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from providers.sandbox import Answer, Delay, Fault, Hang, Sandbox
+from providers.sandbox import Delay, Fault, FaultyAnswer, Hang, Sandbox
 from tests.faults.accounts import (
     alerts_in_state,
     keys,
@@ -105,7 +105,7 @@ async def test_kill_9_in_an_outage_of_the_provider_forgets_nothing(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2, kafka={"session_timeout": "4s"})
     before, after = sessions("before", 12), sessions("after", 6)
-    outage = sandbox.faults.add(Fault(Answer(status=503)))
+    outage = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored(2)
         await send(world, before)

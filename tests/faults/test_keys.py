@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from providers.integration import digest
-from providers.sandbox import Answer, Fault, LoseAnswer, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, LoseAnswer, Sandbox
 from tests.faults.accounts import alerts_in_state
 from tests.support.broker import Broker
 from tests.support.events import event, session_end
@@ -212,7 +212,7 @@ async def test_kill_9_between_the_new_trigger_and_the_old_resolve(
     world = await guarded_world(broker, sandbox)
     await opened(world, sandbox, tmp_path)
     document = configured(world, routing={"by_guard": {"secret_leak": NEW_KEY}}, retired_routing_keys=[GUARD_KEY])
-    outage = sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+    outage = sandbox.faults.add(Fault(FaultyAnswer(status=503), action="resolve"))
     async with service_process(document, tmp_path, "second") as second:
         await second.restored()
         await send(world, leak())
@@ -294,7 +294,7 @@ async def test_what_is_resolving_when_its_key_is_gone_ends_and_is_logged(
     broker: Broker, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     world = await guarded_world(broker, sandbox)
-    outage = sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+    outage = sandbox.faults.add(Fault(FaultyAnswer(status=503), action="resolve"))
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored()
         await send(world, leak())
@@ -319,7 +319,7 @@ async def test_what_is_owed_by_a_key_that_is_gone_goes_through_todays_route_at_o
     """One trigger has never been taken; of another the answer was lost: it may have arrived."""
     world = await guarded_world(broker, sandbox)
     sandbox.faults.add(Fault(LoseAnswer(), dedup_key="secret_leak:lost", times=1))
-    sandbox.faults.add(Fault(Answer(status=503), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=503), action="trigger"))
     async with service_process(world.document, tmp_path, "first") as first:
         await first.restored()
         await send(world, leak(session="lost"), leak(session="refused"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from consumer.partition.owned import PROGRESS_SECONDS
-from providers.sandbox import Answer, Fault, Sandbox
+from consumer.tasks.partition.owned import PROGRESS_SECONDS
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.faults.accounts import alerts_in_state, keys, send, sessions, settled, state_at_rest
 from tests.support.broker import Broker
 from tests.support.kafka import committed_records, running, transactional
@@ -38,7 +38,7 @@ async def test_a_frozen_member_sends_and_writes_nothing_when_it_wakes_and_works_
     )
     document = merged(world.document, exporters={"alerting": {"pagerduty": {"client": "heir"}}})
     before, meanwhile, after = sessions("before", 10), sessions("meanwhile", 4), sessions("after", 16)
-    outage = sandbox.faults.add(Fault(Answer(status=503)))
+    outage = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
     async with service_process(world.document, tmp_path, "zombie") as zombie:
         await zombie.restored(2)
         await send(world, before)
@@ -76,7 +76,7 @@ async def test_an_owner_that_is_fenced_by_a_late_loser_writes_by_another_produce
         await owner.restored()
         await send(world, sessions("before", 3))
         await owner.said("alert_triggered", 3)
-        outage = sandbox.faults.add(Fault(Answer(status=503)))
+        outage = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
         await send(world, sessions("owed", 3))
         await wait_until(lambda: _count(world, 6), "all is decided", poll=0.2)
         told = len(owner.log)
@@ -126,7 +126,7 @@ async def test_a_member_that_is_cut_off_sends_nothing_while_another_owns_its_par
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, kafka={"session_timeout": "4s"})
     document = merged(world.document, kafka={"bootstrap_servers": broker.kafka.proxied_servers})
-    outage = sandbox.faults.add(Fault(Answer(status=503)))
+    outage = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
     async with service_process(document, tmp_path, "cut-off") as member:
         await member.restored()
         await send(world, sessions("before", 5))

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from providers.sandbox import Answer, FailLater, Fault, Sandbox
+from providers.sandbox import FailLater, Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
 from tests.support.seen import group_reaches, send
 from tests.support.service import incidents, make_world, running_member
 
-NOT_YET = Answer(status=404, headers={"X-Opsgenie-Errortype": "RequestNotProcessed"}, body="{}")
+NOT_YET = FaultyAnswer(status=404, headers={"X-Opsgenie-Errortype": "RequestNotProcessed"}, body="{}")
 
 
 def statuses(sandbox: Sandbox, session: str) -> list[int | None]:

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from consumer.config import Config, parse_config
 from consumer.history.step import schema
 from consumer.kafka.topic_specs import Purpose, topics_of
-from providers.sandbox import Answer, Fault, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands
 from tests.support.broker import Broker
 from tests.support.events import event, session_end
@@ -112,7 +112,7 @@ async def test_each_record_is_what_is_described(
         await produce(world.bootstrap_servers, world.events, [b"no event"])
         await send(world, event())
         await incidents(sandbox, 1)
-        sandbox.faults.add(Fault(Answer(status=400), action="trigger", times=1))
+        sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger", times=1))
         await send(world, event(session="s2"))
 
         async def letters() -> bool:

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from consumer.kafka.transaction import Unanswered, commit_transaction
-from consumer.partition import checkpoint
+from consumer.tasks.partition import checkpoint
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-import consumer.dlq.letterbox
+import consumer.dlq.dead_letter_writer
 import consumer.group.membership
 from consumer.dlq.dead_letter import DeadLetter
 from providers.sandbox import Sandbox
@@ -125,7 +125,7 @@ async def test_a_denial_that_was_accepted_in_the_same_checkpoint_is_not_sent_aga
 async def test_when_the_limit_rises_again_letters_are_whole_again(
     broker: Broker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer.dlq.letterbox, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(consumer.dlq.dead_letter_writer, "LOOK_SECONDS", 0.0)
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     async with running_member(world.config):
         await lower(world, LIMIT)

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 
 from consumer.demo.demo import Options, run_demo
-from providers.sandbox import Answer, Fault
+from providers.sandbox import Fault, FaultyAnswer
 from tests.support.broker import Broker
 from tests.support.kafka import groups
 from tests.support.waiting import wait_until
@@ -239,7 +239,7 @@ LOST = "forbidden_path:acme-corp-coder-001"
 
 
 async def test_an_incident_that_the_provider_loses_fails_the_check() -> None:
-    lost = Fault(Answer(status=202, body='{"status": "success"}'), provider="pagerduty", dedup_key=LOST)
+    lost = Fault(FaultyAnswer(status=202, body='{"status": "success"}'), provider="pagerduty", dedup_key=LOST)
     console = Console(file=StringIO(), width=200)
     async with asyncio.timeout(SECONDS):
         passed = await run_demo(Options(seconds=4, faults=[lost]), console, asyncio.Event())

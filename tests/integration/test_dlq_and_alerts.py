@@ -21,8 +21,9 @@ import consumer.replay.replay
 from consumer.cli.main import main
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.feedback.records import replay_headers, replay_id_of
-from providers.sandbox import Answer, Fault, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
+from tests.support.dead_letters import letter
 from tests.support.events import event, session_end
 from tests.support.kafka import (
     admin,
@@ -35,7 +36,6 @@ from tests.support.kafka import (
     transactional,
     unique,
 )
-from tests.support.letters import letter
 from tests.support.seen import dead_letters, first_dead_letters, send
 from tests.support.service import World, incidents, make_world, running_member
 from tests.support.waiting import wait_until
@@ -154,7 +154,7 @@ async def test_an_alert_is_shown_with_the_event_that_was_told_or_is_owed(
         }  # fmt: skip
         assert (shown["guard"], shown["tenant"]) == ("forbidden_path", "acme")
 
-        sandbox.faults.add(Fault(Answer(status=503, body=json.dumps({"message": "down"})), action="trigger"))
+        sandbox.faults.add(Fault(FaultyAnswer(status=503, body=json.dumps({"message": "down"})), action="trigger"))
         await send(world, event(session="s2", guard="secret_leak", event_id="e-3", tenant=None))
 
         async def failed() -> Any:
@@ -299,7 +299,7 @@ async def test_what_is_not_done_in_time_is_said_with_how_far_it_is(
         await send(world, event())
         await incidents(sandbox, 1)
         await checkpointed(commands, 1)
-        sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+        sandbox.faults.add(Fault(FaultyAnswer(status=503), action="resolve"))
         written = f"resolve: written to {world.feedback}; the member that has the alert tells pagerduty\n"
         assert await commands.run("alerts", "resolve", KEY, "--wait", "3") == (
             1, written, f"not done within 3 s: {KEY} (the provider has not taken it yet)\n",
@@ -341,7 +341,9 @@ async def test_hostile_text_is_only_text(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400, body=json.dumps({"message": HOSTILE})), action="trigger", times=1))
+    sandbox.faults.add(
+        Fault(FaultyAnswer(status=400, body=json.dumps({"message": HOSTILE})), action="trigger", times=1)
+    )
     async with running_member(world.config):
         await produce(
             world.bootstrap_servers,
@@ -380,7 +382,7 @@ async def test_dead_letters_are_listed_filtered_and_shown(
     )
     commands = Commands(world, tmp_path, capsys)
     assert await commands.done("dlq", "list") == "no dead letters\n"
-    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty", action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), provider="pagerduty", action="trigger"))
     fields = event()
     async with running_member(world.config):
         await send(world, fields)
@@ -446,7 +448,7 @@ async def test_replay_shows_what_it_would_do_then_does_it_once(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(4)))
         await first_dead_letters(world, 4)
@@ -489,7 +491,7 @@ async def test_a_replay_leaves_no_group_for_its_filters_and_again_goes_on_where_
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(4)))
         await first_dead_letters(world, 4)
@@ -524,7 +526,7 @@ async def test_what_was_replayed_is_left_out_and_says_how_it_ended(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(3)))
         await first_dead_letters(world, 3)
@@ -598,7 +600,7 @@ async def test_a_replay_that_is_killed_goes_on_where_it_was(
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     commands = Commands(world, tmp_path, capsys)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(40)))
         await first_dead_letters(world, 40)
@@ -730,7 +732,7 @@ class Crash(Exception):
 
 
 async def _many_dead_letters(world: World, sandbox: Sandbox, count: int) -> None:
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(count)))
         await first_dead_letters(world, count)

@@ -8,14 +8,22 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from consumer.feedback.records import Command, Feedback, Kind, Replay, decode_feedback, encode_command, history_of
+from consumer.feedback.records import (
+    Feedback,
+    FeedbackKind,
+    OperatorCommand,
+    Replay,
+    decode_feedback,
+    encode_command,
+    history_of,
+)
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_alerts
-from consumer.partition.alerter import Alerter
-from consumer.replay.letters import Selection
 from consumer.replay.replay import Plan, Summary, replay
 from consumer.replay.replayed import decode_mark
-from providers.sandbox import Answer, Delay, Fault, Sandbox
+from consumer.replay.stored_dead_letters import Selection
+from consumer.tasks.partition.alerter import Alerter
+from providers.sandbox import Delay, Fault, FaultyAnswer, Sandbox
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY, Position, decode_position
 from tests.support.broker import Broker
@@ -28,8 +36,8 @@ from tests.support.waiting import wait_until
 KEY = "forbidden_path:sess-1"
 
 
-async def command(world: World, kind: Kind, dedup_key: str = KEY, provider: str = "pagerduty") -> None:
-    key, value, headers = encode_command(Command(kind, provider, dedup_key, time.time(), "a test"))
+async def command(world: World, kind: FeedbackKind, dedup_key: str = KEY, provider: str = "pagerduty") -> None:
+    key, value, headers = encode_command(OperatorCommand(kind, provider, dedup_key, time.time(), "a test"))
     await produce(world.bootstrap_servers, world.feedback, [value], key=key, headers=headers)  # type: ignore[arg-type]
 
 
@@ -101,11 +109,11 @@ async def test_an_operator_acknowledges_and_resolves(
     async with running_member(world.config) as member:
         await send(world, event())
         await incidents(sandbox, 1, provider)
-        await command(world, Kind.ACKNOWLEDGE, dedup_key, provider)
+        await command(world, FeedbackKind.ACKNOWLEDGE, dedup_key, provider)
         await requests(sandbox, 1, action="acknowledge", status=202)
         await status_is(world, Status.ACKNOWLEDGED, dedup_key, provider)
         await send(world, event())
-        await command(world, Kind.RESOLVE, dedup_key, provider)
+        await command(world, FeedbackKind.RESOLVE, dedup_key, provider)
         await sandbox.wait_for(lambda: not sandbox.open_incidents())
         await status_is(world, None, dedup_key, provider)
         assert member.metric("feedback_total", pipeline=provider, kind="acknowledge", result="applied") == 1
@@ -117,15 +125,15 @@ async def test_an_operator_acknowledges_and_resolves(
 
 async def test_a_rejected_acknowledge_leaves_the_alert_open(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400), action="acknowledge", times=1))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="acknowledge", times=1))
     async with running_member(world.config) as member:
         await send(world, event())
         await incidents(sandbox, 1)
-        await command(world, Kind.ACKNOWLEDGE)
+        await command(world, FeedbackKind.ACKNOWLEDGE)
         await requests(sandbox, 1, action="acknowledge")
         await wait_until(lambda: "acknowledge_rejected" in member.output.getvalue(), "it is logged")
         await status_is(world, Status.OPEN)
-        await command(world, Kind.ACKNOWLEDGE)
+        await command(world, FeedbackKind.ACKNOWLEDGE)
         await status_is(world, Status.ACKNOWLEDGED)
     assert await dead_letters(world) == []
 
@@ -134,11 +142,11 @@ async def test_an_acknowledge_is_said_again_until_it_is_answered_also_by_the_nex
     broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=503), action="acknowledge"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=503), action="acknowledge"))
     async with running_member(world.config):
         await send(world, event())
         await incidents(sandbox, 1)
-        await command(world, Kind.ACKNOWLEDGE)
+        await command(world, FeedbackKind.ACKNOWLEDGE)
         await requests(sandbox, 2, action="acknowledge", status=503)
     assert (await alerts(world))[KEY].acknowledging
     sandbox.faults.clear()
@@ -153,7 +161,7 @@ async def test_a_command_that_comes_while_nobody_runs_is_taken_afterwards(broker
         await send(world, event())
         await incidents(sandbox, 1)
         await taken(world, 0)
-    await command(world, Kind.RESOLVE)
+    await command(world, FeedbackKind.RESOLVE)
     async with running_member(world.config):
         await sandbox.wait_for(lambda: not sandbox.open_incidents())
         await status_is(world, None)
@@ -161,14 +169,14 @@ async def test_a_command_that_comes_while_nobody_runs_is_taken_afterwards(broker
     async with running_member(world.config):
         await send(world, event())
         await incidents(sandbox, 2)
-        await command(world, Kind.ACKNOWLEDGE, "of another alert")
+        await command(world, FeedbackKind.ACKNOWLEDGE, "of another alert")
         await taken(world, 2)
         assert len(sandbox.open_incidents()) == 1
 
 
 async def test_what_was_there_before_the_first_checkpoint_is_history(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    await command(world, Kind.RESOLVE)
+    await command(world, FeedbackKind.RESOLVE)
     async with running_member(world.config):
         await send(world, event())
         await incidents(sandbox, 1)
@@ -187,8 +195,8 @@ async def test_a_command_about_an_alert_whose_request_is_on_the_wire_waits_for_t
         sandbox.faults.add(Fault(Delay(1.5), action="trigger", times=1))
         await send(world, event())
         await incidents(sandbox, 2)
-        await command(world, Kind.ACKNOWLEDGE)
-        await command(world, Kind.ACKNOWLEDGE, "secret_leak:sess-1")
+        await command(world, FeedbackKind.ACKNOWLEDGE)
+        await command(world, FeedbackKind.ACKNOWLEDGE, "secret_leak:sess-1")
         await asyncio.sleep(0.7)
         assert sandbox.requests(action="acknowledge") == []
         assert (await position(world)).feedback.get(0, 0) == 0, "no checkpoint passes what waits"
@@ -204,9 +212,9 @@ async def test_what_is_no_feedback_or_about_nothing_is_passed_over(broker: Broke
         await produce(world.bootstrap_servers, world.feedback, [b"\xff", None, b"{}"], key=b"\xff")
         kinds = [("alerting.kind", b"replay"), ("alerting.replay", b"0/1")]
         await produce(world.bootstrap_servers, world.feedback, [b"\x1b[31m"], headers=kinds)
-        await command(world, Kind.RESOLVE, "of nobody")
-        await command(world, Kind.RESOLVE, provider="opsgenie")
-        await command(world, Kind.ACKNOWLEDGE)
+        await command(world, FeedbackKind.RESOLVE, "of nobody")
+        await command(world, FeedbackKind.RESOLVE, provider="opsgenie")
+        await command(world, FeedbackKind.ACKNOWLEDGE)
         await status_is(world, Status.ACKNOWLEDGED)
         assert member.metric("feedback_total", pipeline="pagerduty", kind="malformed", result="ignored") == 4
     assert len(sandbox.open_incidents()) == 1
@@ -221,8 +229,8 @@ async def test_only_the_task_that_has_the_alert_takes_the_command(broker: Broker
         for partition in range(4):
             await send(world, event(session=f"s{partition}"), partition=partition)
         await incidents(sandbox, 4)
-        await command(world, Kind.RESOLVE, "forbidden_path:s1")
-        await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s3")
+        await command(world, FeedbackKind.RESOLVE, "forbidden_path:s1")
+        await command(world, FeedbackKind.ACKNOWLEDGE, "forbidden_path:s3")
         await sandbox.wait_for(lambda: len(sandbox.open_incidents()) == 3)
         await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s3")
         for partition in range(4):
@@ -262,14 +270,14 @@ async def go_back(world: World, member: Member) -> None:
     feedback = alerter()._context.feedback
     assert feedback is not None
     feedback.detach(alerter()._inbox)
-    await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s0")
-    await command(world, Kind.ACKNOWLEDGE, "forbidden_path:s1")
+    await command(world, FeedbackKind.ACKNOWLEDGE, "forbidden_path:s0")
+    await command(world, FeedbackKind.ACKNOWLEDGE, "forbidden_path:s1")
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s0")
     await taken(world, 2, 0)
     await status_is(world, Status.OPEN, "forbidden_path:s1")
     feedback.attach(alerter()._inbox)
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s1")
-    await command(world, Kind.RESOLVE, "forbidden_path:s1")
+    await command(world, FeedbackKind.RESOLVE, "forbidden_path:s1")
     await status_is(world, None, "forbidden_path:s1")
     await status_is(world, Status.ACKNOWLEDGED, "forbidden_path:s0")
 
@@ -279,7 +287,7 @@ async def go_back(world: World, member: Member) -> None:
 
 async def test_a_rejected_letter_is_replayed_once_to_its_provider_alone(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty={}, opsgenie={})
-    sandbox.faults.add(Fault(Answer(status=400), provider="pagerduty", action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), provider="pagerduty", action="trigger"))
     async with running_member(world.config) as member:
         await send(world, event())
         await first_dead_letters(world, 1)
@@ -303,12 +311,12 @@ async def test_a_rejected_letter_is_replayed_once_to_its_provider_alone(broker: 
 
 async def test_a_replay_does_not_hold_the_groups_offset_back(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, event())
         await first_dead_letters(world, 1)
         sandbox.faults.clear()
-        sandbox.faults.add(Fault(Answer(status=503), action="trigger"))
+        sandbox.faults.add(Fault(FaultyAnswer(status=503), action="trigger"))
         await replay_all(world)
         await requests(sandbox, 1, status=503)
         await send(world, *(event(allowed=True, severity="info") for _ in range(9)))
@@ -323,7 +331,7 @@ async def test_a_replay_does_not_hold_the_groups_offset_back(broker: Broker, san
 
 async def test_what_fails_again_is_one_new_letter_with_its_history(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, partitions=2)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     fields = event()
     async with running_member(world.config):
         (offset,) = await send(world, fields, partition=1)
@@ -346,7 +354,7 @@ async def test_what_fails_again_is_one_new_letter_with_its_history(broker: Broke
 
 async def test_a_replay_that_is_cut_off_goes_on_and_sends_nothing_twice(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(50)))
         await first_dead_letters(world, 50)
@@ -374,7 +382,7 @@ async def test_a_replay_that_is_cut_off_goes_on_and_sends_nothing_twice(broker: 
 
 async def test_two_replays_at_once_send_nothing_twice(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(30)))
         await first_dead_letters(world, 30)
@@ -404,7 +412,7 @@ async def test_age_does_not_make_a_replay_stale_again_but_poison_stays_poison(br
 
 async def test_what_is_not_alertable_any_more_is_done(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    sandbox.faults.add(Fault(Answer(status=400), action="trigger"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action="trigger"))
     async with running_member(world.config):
         await send(world, event())
         await first_dead_letters(world, 1)

@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import NewPartitions
 
 from consumer.kafka.partitioning import Partitioner
-from providers.sandbox import Answer, Fault, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands, checkpointed
 from tests.support.broker import Broker
 from tests.support.events import encode, event
@@ -131,7 +131,7 @@ async def test_who_waits_for_a_resolve_is_not_told_that_it_is_done_while_the_ale
             await produce(world.bootstrap_servers, world.events, [encode(event(session=name))], key=name.encode())
         await incidents(sandbox, len(keys))
         await checkpointed(commands, len(keys))
-        sandbox.faults.add(Fault(Answer(status=503), action="resolve"))
+        sandbox.faults.add(Fault(FaultyAnswer(status=503), action="resolve"))
         waiting = asyncio.create_task(commands.run("alerts", "resolve", *keys, "--wait", "200"))
         await sandbox.wait_for(lambda: bool(sandbox.requests(action="resolve")))
         for topic in (world.state(), world.events):

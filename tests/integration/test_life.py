@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from consumer.clock import Clock
-from providers.sandbox import Answer, Fault, Sandbox
+from consumer.timing.clock import Clock
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
 from tests.support.kafka import committed_records
@@ -183,7 +183,7 @@ async def test_what_is_owed_is_never_forgotten(broker: Broker, sandbox: Sandbox)
         pagerduty={"auto_resolve": {"enabled": False}},
         delivery={"give_up_after": 0, "forget_after": "1h"},
     )
-    fault = sandbox.faults.add(Fault(Answer(status=500)))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=500)))
     async with running_member(world.config, clock=ahead.clock):
         await send(world, event())
         await requests(sandbox, 1, status=500)
@@ -257,7 +257,7 @@ async def test_an_event_that_matches_a_rule_ends_the_alert_whose_key_it_renders(
 
 async def test_a_violation_during_an_outage_is_told_before_it_is_resolved(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    fault = sandbox.faults.add(Fault(Answer(status=503)))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
     async with running_member(world.config) as member:
         await send(world, event(), session_end())
         await decided(member, "ended")
@@ -299,7 +299,7 @@ async def test_the_next_member_knows_what_was_told_and_resolves_it(broker: Broke
 
 async def test_what_was_owed_when_the_member_left_is_told_by_the_next(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": 0.5})
-    fault = sandbox.faults.add(Fault(Answer(status=500)))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=500)))
     first, second = event(), event(session="ended")
     async with running_member(world.config):
         await send(world, first, event(), second, session_end("ended"))
@@ -323,7 +323,7 @@ async def test_a_resolve_that_was_owed_is_sent_by_the_next_member_unless_the_pro
     broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, delivery={"timeout_seconds": 0.5})
-    fault = sandbox.faults.add(Fault(Answer(status=500), action="resolve"))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=500), action="resolve"))
     async with running_member(world.config):
         await send(world, event(session="over"), event(session="back"))
         await incidents(sandbox, 2)
@@ -459,7 +459,7 @@ async def test_a_route_that_owes_too_much_lets_go_of_the_least_severe_and_reads_
         pagerduty={"routing": {"by_guard": {"secret_leak": "e" * 32}}},
         delivery={"max_owed": 5, "rate_limit": {"requests_per_second": 100}},
     )
-    fault = sandbox.faults.add(Fault(Answer(status=503), key=ROUTING_KEY))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=503), key=ROUTING_KEY))
     async with running_member(world.config) as member:
         await send(world, *(event(session=f"s{number}", severity="high") for number in range(10)))
         await send(world, event(session="worst", severity="critical"), event(session="other", guard="secret_leak"))
@@ -477,7 +477,7 @@ async def test_a_route_that_owes_too_much_lets_go_of_the_least_severe_and_reads_
 
 async def test_a_take_over_lets_go_of_nothing(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url)
-    fault = sandbox.faults.add(Fault(Answer(status=503)))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
     async with running_member(world.config) as member:
         await send(world, *(event(session=f"s{number}") for number in range(9)))
         await wait_until(lambda: member.metric("owed", pipeline="pagerduty", partition="0") == 9, "all are owed")

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
-from providers.sandbox import Answer, Fault, Hang, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Hang, Sandbox
 from providers.sandbox.faults import Effect
 from tests.support.broker import Broker
 from tests.support.events import event
@@ -26,7 +26,7 @@ EVERY_SECONDS = 0.1
 PROMPT_SECONDS = 1.5
 """From sending an event to its incident where there is no outage, on a busy machine."""
 
-DOWN = Answer(status=503)
+DOWN = FaultyAnswer(status=503)
 
 
 async def _down(sandbox: Sandbox, seconds: float, effect: Effect = DOWN) -> None:
@@ -54,7 +54,9 @@ OUTAGES = {
     "longer than give_up_after": Outage(lambda sandbox: _down(sandbox, 6), {"give_up_after": "2s"}, gives_up=True),
     "half of give_up_after": Outage(lambda sandbox: _down(sandbox, 6), {"give_up_after": "12s"}),
     "flapping": Outage(lambda sandbox: _flapping(sandbox, 6)),
-    "429 all the time": Outage(lambda sandbox: _down(sandbox, 6, Answer(status=429, headers={"Retry-After": "1"}))),
+    "429 all the time": Outage(
+        lambda sandbox: _down(sandbox, 6, FaultyAnswer(status=429, headers={"Retry-After": "1"}))
+    ),
     "hanging until the time-out": Outage(lambda sandbox: _down(sandbox, 6, Hang())),
 }
 

@@ -9,7 +9,7 @@ import pagerduty
 import pytest
 import trustme
 
-from providers.sandbox import Sandbox, Settings, running_sandbox
+from providers.sandbox import Sandbox, SandboxSettings, running_sandbox
 
 KEY, TOKEN = "a" * 32, "y_NbAkKc66ryYTWUXYEu"
 
@@ -27,7 +27,7 @@ def trust() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @pytest.fixture
 async def sandbox(trust: tuple[ssl.SSLContext, ssl.SSLContext]) -> AsyncIterator[Sandbox]:
-    settings = Settings(pagerduty_keys=frozenset({KEY}), pagerduty_rest_tokens=frozenset({TOKEN}))
+    settings = SandboxSettings(pagerduty_keys=frozenset({KEY}), pagerduty_rest_tokens=frozenset({TOKEN}))
     async with running_sandbox(settings, ssl_context=trust[0]) as running:
         yield running
 

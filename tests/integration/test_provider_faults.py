@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from consumer.runner import PipelineRunner, RepartitionRunner
+from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.health import readiness
 from providers.delivery.outage import Condition
-from providers.sandbox import Answer, Delay, Drop, Fault, Hang, LandLate, LoseAnswer, Sandbox
+from providers.sandbox import Delay, Drop, Fault, FaultyAnswer, Hang, LandLate, LoseAnswer, Sandbox
 from providers.sandbox.faults import Effect
 from tests.support.broker import Broker
 from tests.support.clocks import Moving
@@ -70,7 +70,7 @@ async def test_a_rejected_trigger_is_dead_lettered_at_once_and_the_next_event_tr
     body = f'{{"message": "will not do", "errors": ["\\u0027payload\\u0027 of {secret} is no good"]}}'
     statuses = [400, 409, 413, 422, 451]
     for status in statuses:
-        fault = Fault(Answer(status=status, body=body), dedup_key=dedup_key(provider, f"s{status}"), times=1)
+        fault = Fault(FaultyAnswer(status=status, body=body), dedup_key=dedup_key(provider, f"s{status}"), times=1)
         sandbox.faults.add(fault)
     first = [event(session=f"s{status}") for status in statuses]
     second = [event(session=f"s{status}") for status in statuses]
@@ -105,7 +105,7 @@ async def test_a_rejected_update_is_dead_lettered_and_the_alert_that_the_provide
     async with running_member(world.config):
         await send(world, event(severity="high"))
         await incidents(sandbox, 1, provider)
-        sandbox.faults.add(Fault(Answer(status=400), times=1))
+        sandbox.faults.add(Fault(FaultyAnswer(status=400), times=1))
         await send(world, event(severity="critical"))
         (letter,) = await first_dead_letters(world, 1)
         await send(world, session_end())
@@ -123,14 +123,14 @@ async def test_an_update_that_is_rejected_after_the_threat_is_over_leaves_no_inc
     async with running_member(world.config) as member:
         await send(world, event(severity="high"))
         await incidents(sandbox, 1, provider)
-        refused = sandbox.faults.add(Fault(Answer(status=503)))
+        refused = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
         await send(world, event(severity="critical"))
         await sandbox.wait_for(lambda: any(entry.status == 503 for entry in sandbox.requests()))
         await send(world, session_end())
         await wait_until(
             lambda: member.metric("events_total", pipeline=provider, outcome="ended") == 1, "the end is decided"
         )
-        sandbox.faults.add(Fault(Answer(status=400), times=1))
+        sandbox.faults.add(Fault(FaultyAnswer(status=400), times=1))
         refused.remove()
         (letter,) = await first_dead_letters(world, 1)
         await sandbox.wait_for(lambda: not sandbox.open_incidents())
@@ -145,7 +145,7 @@ async def test_a_rejected_resolve_ends_the_alert_without_a_dead_letter(
 ) -> None:
     world = await world_of(provider, broker, sandbox)
     close = "resolve" if provider == "pagerduty" else "close"
-    sandbox.faults.add(Fault(Answer(status=400), action=close, dedup_key=dedup_key(provider), times=1))
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), action=close, dedup_key=dedup_key(provider), times=1))
     async with running_member(world.config) as member:
         await send(world, event(), session_end())
         await requests(sandbox, 1, action=close, status=400)
@@ -221,7 +221,7 @@ async def test_whatever_a_provider_says_to_everything_is_no_fault_of_the_alerts(
     world = await world_of(provider, broker, sandbox)
     async with running_member(world.config) as member:
         await member.restored(1, provider)
-        fault = sandbox.faults.add(Fault(Answer(status=status, body="who are you?")))
+        fault = sandbox.faults.add(Fault(FaultyAnswer(status=status, body="who are you?")))
         await send(world, *(event(session=f"s{number}") for number in range(10)))
         await route_is(member, provider, ("default",))
         await all_told(member, provider, but=10)
@@ -237,7 +237,7 @@ async def test_without_checks_at_most_two_rejections_are_believed(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox, delivery={"route_check": 0})
-    fault = sandbox.faults.add(Fault(Answer(status=400, body="who are you?")))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=400, body="who are you?")))
     async with running_member(world.config) as member:
         await send(world, *(event(session=f"s{number}") for number in range(10)))
         await route_is(member, provider, ("default",))
@@ -256,7 +256,7 @@ async def test_actions_on_aliases_that_are_not_there_are_rejected_actions_and_ho
     world = await world_of(provider, broker, sandbox)
     close = "resolve" if provider == "pagerduty" else "close"
     for number in range(6):
-        sandbox.faults.add(Fault(Answer(status=404), action=close, dedup_key=dedup_key(provider, f"s{number}")))
+        sandbox.faults.add(Fault(FaultyAnswer(status=404), action=close, dedup_key=dedup_key(provider, f"s{number}")))
     async with running_member(world.config) as member:
         await send(world, *(event(session=f"s{number}") for number in range(6)))
         await incidents(sandbox, 6, provider)
@@ -285,16 +285,16 @@ class Trouble:
 
 
 OUTAGES = {
-    "500": Trouble(Answer(status=500, body="<h1>Oops</h1>"), times=4),
-    "502": Trouble(Answer(status=502)),
-    "503": Trouble(Answer(status=503, body='{"message": "maintenance"}')),
-    "504-applied": Trouble(Answer(status=504, applied=True), applied=True),
-    "408": Trouble(Answer(status=408)),
-    "425": Trouble(Answer(status=425)),
-    "302": Trouble(Answer(status=302, headers={"Location": "/v2/enqueue"})),
-    "307": Trouble(Answer(status=307, headers={"Location": "/v2/alerts"})),
-    "garbage-200": Trouble(Answer(status=200, body="\x00<not json")),
-    "empty-204": Trouble(Answer(status=204)),
+    "500": Trouble(FaultyAnswer(status=500, body="<h1>Oops</h1>"), times=4),
+    "502": Trouble(FaultyAnswer(status=502)),
+    "503": Trouble(FaultyAnswer(status=503, body='{"message": "maintenance"}')),
+    "504-applied": Trouble(FaultyAnswer(status=504, applied=True), applied=True),
+    "408": Trouble(FaultyAnswer(status=408)),
+    "425": Trouble(FaultyAnswer(status=425)),
+    "302": Trouble(FaultyAnswer(status=302, headers={"Location": "/v2/enqueue"})),
+    "307": Trouble(FaultyAnswer(status=307, headers={"Location": "/v2/alerts"})),
+    "garbage-200": Trouble(FaultyAnswer(status=200, body="\x00<not json")),
+    "empty-204": Trouble(FaultyAnswer(status=204)),
     "hang": Trouble(Hang(), times=1),
     "slow": Trouble(Delay(60), times=1, applied=True),
     "drop": Trouble(Drop()),
@@ -334,7 +334,7 @@ async def test_accepted_is_decided_by_the_status_whatever_the_body(
 ) -> None:
     world = await world_of(provider, broker, sandbox)
     for session, body in {"html": "<html>", "empty": "", "contrary": '{"status": "invalid event"}'}.items():
-        fault = Fault(Answer(status=202, body=body, applied=True), dedup_key=dedup_key(provider, session))
+        fault = Fault(FaultyAnswer(status=202, body=body, applied=True), dedup_key=dedup_key(provider, session))
         sandbox.faults.add(fault)
     async with running_member(world.config) as member:
         await send(world, event(session="html"), event(session="empty"), event(session="contrary"))
@@ -382,7 +382,7 @@ async def test_retry_after_is_obeyed_by_all_alerts_of_the_route(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox)
-    throttle = Answer(status=429, headers={"Retry-After": "100"})
+    throttle = FaultyAnswer(status=429, headers={"Retry-After": "100"})
     sandbox.faults.add(Fault(throttle, action=trigger(provider), times=1))
     moving = Moving()
     async with running_member(world.config, clock=moving.clock) as member:
@@ -406,7 +406,7 @@ async def test_after_a_429_the_key_is_left_alone_for_a_while_whatever_period_is_
 ) -> None:
     world = await world_of(provider, broker, sandbox)
     headers = {"X-RateLimit-State": "THROTTLED", "X-RateLimit-Period-In-Sec": "1"}
-    sandbox.faults.add(Fault(Answer(status=429, headers=headers), action=trigger(provider), times=1))
+    sandbox.faults.add(Fault(FaultyAnswer(status=429, headers=headers), action=trigger(provider), times=1))
     moving = Moving()
     async with running_member(world.config, clock=moving.clock) as member:
         await send(world, event())
@@ -426,9 +426,9 @@ async def test_after_a_429_the_key_is_left_alone_for_a_while_whatever_period_is_
     "effect",
     [
         Hang(),
-        Answer(status=500),
-        Answer(status=429, headers={"Retry-After": "3600"}),
-        Answer(status=400, body="Invalid routing key"),
+        FaultyAnswer(status=500),
+        FaultyAnswer(status=429, headers={"Retry-After": "3600"}),
+        FaultyAnswer(status=400, body="Invalid routing key"),
     ],
     ids=["hangs", "500", "throttled", "revoked"],
 )
@@ -493,7 +493,7 @@ async def test_the_group_stays_at_the_oldest_owed_event_and_moves_on_after_the_o
     async with running_member(world.config) as member:
         await send(world, event(session="before"))
         await incidents(sandbox, 1, provider)
-        fault = sandbox.faults.add(Fault(Answer(status=503)))
+        fault = sandbox.faults.add(Fault(FaultyAnswer(status=503)))
         await send(world, event(allowed=True), event(session="one"), event(session="before"), event(session="two"), {})
         await first_dead_letters(world, 1)  # poison is not held up by what is owed; its checkpoint has all of them
         await group_reaches(world, 2, provider)
@@ -508,7 +508,7 @@ async def test_the_group_stays_at_the_oldest_owed_event_and_moves_on_after_the_o
 
 async def test_an_outage_of_one_provider_delays_no_page_of_the_other(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, pagerduty={}, opsgenie={})
-    fault = sandbox.faults.add(Fault(Answer(status=500), provider="opsgenie"))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=500), provider="opsgenie"))
     async with running_member(world.config):
         await send(world, *(event(session=f"s{number}") for number in range(10)))
         await incidents(sandbox, 10, "pagerduty")
@@ -525,7 +525,7 @@ async def test_what_is_owed_for_too_long_is_dead_lettered_with_its_story(
     provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox, delivery={"give_up_after": "1s"})
-    fault = sandbox.faults.add(Fault(Answer(status=503, body='{"message": "maintenance"}')))
+    fault = sandbox.faults.add(Fault(FaultyAnswer(status=503, body='{"message": "maintenance"}')))
     highest = event(severity="critical")
     begun = time.time()
     async with running_member(world.config) as member:
@@ -565,7 +565,7 @@ async def test_a_refused_route_is_given_up_too(broker: Broker, sandbox: Sandbox)
 async def test_a_resolve_is_repeated_until_it_is_answered(provider: str, broker: Broker, sandbox: Sandbox) -> None:
     world = await world_of(provider, broker, sandbox, delivery={"timeout_seconds": 0.7})
     close = "resolve" if provider == "pagerduty" else "close"
-    for effect in (Answer(status=500), Hang(), LoseAnswer(), Drop()):
+    for effect in (FaultyAnswer(status=500), Hang(), LoseAnswer(), Drop()):
         sandbox.faults.add(Fault(effect, action=close, dedup_key=dedup_key(provider), times=1))
     async with running_member(world.config) as member:
         await send(world, event(), session_end())

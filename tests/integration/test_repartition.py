@@ -17,14 +17,14 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from consumer.build import build_pipelines
 from consumer.config import Config
+from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.transaction import commit_transaction
-from consumer.partition import owned
-from consumer.pipeline import Pipeline
-from consumer.repartition import forwarder
-from consumer.repartition import stage_progress as stage_progress
+from consumer.service.build import build_pipelines
+from consumer.tasks.partition import owned
+from consumer.tasks.repartition import forwarder
+from consumer.tasks.repartition import stage_progress as stage_progress
 from providers.sandbox import Sandbox
 from state.records import CHECKPOINT_KEY, decode_position
 from tests.support import service

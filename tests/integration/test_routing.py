@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from providers.sandbox import Answer, Fault, LoseAnswer, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, LoseAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event, session_end
 from tests.support.seen import dead_letters, group_offset, group_reaches, requests, send, told
@@ -92,7 +92,7 @@ async def test_a_trigger_that_may_have_landed_stays_with_its_route_too(broker: B
     """Its answer was lost; meanwhile a higher severity is counted into what is owed, and would go elsewhere."""
     world = await routed_world(broker, sandbox)
     sandbox.faults.add(Fault(LoseAnswer(), action="trigger", times=1))
-    sandbox.faults.add(Fault(Answer(status=503), action="trigger", times=6))
+    sandbox.faults.add(Fault(FaultyAnswer(status=503), action="trigger", times=6))
     async with running_member(world.config):
         await send(world, event(tenant="other", severity="medium"))
         await requests(sandbox, 2)
@@ -218,7 +218,7 @@ async def test_a_raised_severity_is_told_with_the_same_key(broker: Broker, sandb
 
 async def test_a_raise_that_breaks_off_half_way_is_told_from_the_beginning(broker: Broker, sandbox: Sandbox) -> None:
     world = await make_world(broker.bootstrap_servers, sandbox.url, opsgenie={})
-    sandbox.faults.add(Fault(Answer(status=500), action="note", times=1))
+    sandbox.faults.add(Fault(FaultyAnswer(status=500), action="note", times=1))
     async with running_member(world.config) as member:
         await send(world, event(severity="high"))
         await incidents(sandbox, 1, "opsgenie")

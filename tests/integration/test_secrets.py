@@ -9,7 +9,7 @@ from urllib.parse import quote
 from prometheus_client import generate_latest
 
 from consumer.config import secrets_of
-from providers.sandbox import Answer, Drop, Fault, Hang, LoseAnswer, Sandbox
+from providers.sandbox import Drop, Fault, FaultyAnswer, Hang, LoseAnswer, Sandbox
 from providers.sandbox.faults import ArmedFault, Effect
 from tests.support.broker import Broker
 from tests.support.clocks import Moving
@@ -68,7 +68,7 @@ def effects(secret: str) -> Iterator[Effect]:
     """All that goes wrong once and is survived."""
     for status in (500, 503, 401, 302, 429, 200):
         for body in echoes(secret):
-            yield Answer(status=status, body=body, headers={"Retry-After": "0", "Location": f"/{quote(secret)}"})
+            yield FaultyAnswer(status=status, body=body, headers={"Retry-After": "0", "Location": f"/{quote(secret)}"})
     yield from (Drop(), LoseAnswer(), Hang())
 
 
@@ -96,11 +96,11 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
     for provider, key in (("pagerduty", DEFAULT_KEY), ("opsgenie", OPSGENIE_KEY)):
         for number, body in enumerate(echoes(key)):
             prefix = "forbidden_path:" if provider == "pagerduty" else "clawdstrike-forbidden_path-"
-            fault = Fault(Answer(status=422, body=body), dedup_key=f"{prefix}rejected-{number}")
+            fault = Fault(FaultyAnswer(status=422, body=body), dedup_key=f"{prefix}rejected-{number}")
             rejected.append(sandbox.faults.add(fault))
             expected += 1
         end = "resolve" if provider == "pagerduty" else "close"
-        fault = Fault(Answer(status=400, body=f"no {key}"), dedup_key=f"{prefix}s0", action=end)
+        fault = Fault(FaultyAnswer(status=400, body=f"no {key}"), dedup_key=f"{prefix}s0", action=end)
         rejected.append(sandbox.faults.add(fault))
     moving = Moving()
     async with running_member(world.config, clock=moving.clock) as member:
@@ -133,7 +133,7 @@ async def test_no_secret_is_in_logs_metrics_states_or_dead_letters(broker: Broke
     world.document["delivery"] |= {"give_up_after": "4s"}
     # Refused and given up: the provider names the key each time. What is owed is in the state meanwhile.
     for key in (DEFAULT_KEY, TEAM_KEY, OPSGENIE_KEY):
-        sandbox.faults.add(Fault(Answer(status=403, body=f"the key {key} may not do this"), key=key))
+        sandbox.faults.add(Fault(FaultyAnswer(status=403, body=f"the key {key} may not do this"), key=key))
     async with running_member(world.config) as member:
         await send(world, event(session="last"), event(session="last", guard="secret_leak"))
         for provider in ("pagerduty", "opsgenie"):

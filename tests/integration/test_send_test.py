@@ -11,7 +11,7 @@ import pytest
 from consumer.cli import send_test
 from consumer.cli.main import main
 from providers.inspection import look_for
-from providers.sandbox import Answer, FailLater, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import FailLater, Fault, FaultyAnswer, Sandbox, SandboxSettings, running_sandbox
 
 DEFAULT, DLP, API = "a" * 32, "b" * 32, "opsgenie-key"
 TOKEN = "y_NbAkKc66ryYTWUXYEu"
@@ -19,7 +19,7 @@ TOKEN = "y_NbAkKc66ryYTWUXYEu"
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    keys = Settings(pagerduty_keys=frozenset({DEFAULT, DLP}), opsgenie_keys=frozenset({API}))
+    keys = SandboxSettings(pagerduty_keys=frozenset({DEFAULT, DLP}), opsgenie_keys=frozenset({API}))
     async with running_sandbox(keys) as sandbox:
         yield sandbox
 
@@ -90,7 +90,7 @@ async def test_a_refused_key_is_1_and_is_not_told(
 async def test_an_answer_that_is_not_accepted_is_1(
     status: int, word: str, config: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sandbox.faults.add(Fault(Answer(status=status)))
+    sandbox.faults.add(Fault(FaultyAnswer(status=status)))
     assert await _send(config, "--provider", "pagerduty") == 1
     assert capsys.readouterr().err.startswith(f"pagerduty, route default: {word}: ")
 
@@ -113,7 +113,7 @@ async def test_what_is_accepted_and_then_fails_is_1(
 async def test_what_cannot_be_verified_is_said(
     config: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sandbox.faults.add(Fault(Answer(status=403, body='{"message":"no right to read"}'), action="request_status"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=403, body='{"message":"no right to read"}'), action="request_status"))
     assert await _send(config, "--provider", "opsgenie") == 0
     assert capsys.readouterr().out == (
         f"opsgenie, route default: accepted as {send_test.DEDUP_KEY} (not known whether it has come about: its status "
@@ -173,7 +173,7 @@ async def test_accepted_and_not_there_is_1_with_what_stands_in_the_way(
 async def test_what_cannot_be_asked_is_1_and_shows_no_token(
     verifying: str, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sandbox.faults.add(Fault(Answer(status=401), action="look"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=401), action="look"))
     assert await _send(verifying, "--provider", "pagerduty", "--verify") == 1
     err = capsys.readouterr().err
     assert err == "pagerduty, route default: whether anybody is paged cannot be seen: GET /services: HTTP 401\n"

@@ -17,11 +17,11 @@ from consumer.history.step import decode
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import read_records
 from consumer.kafka.topics import check_topics, create_topics
-from consumer.partition.read_back import read_back
 from consumer.silences.reader import SilenceReader
-from consumer.waiting import meanwhile
+from consumer.tasks.partition.read_back import read_back
+from consumer.timing.waiting import meanwhile
 from providers.retry import Backoff
-from providers.sandbox import Answer, Fault, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.integration.test_dlq_and_alerts import Commands, checkpointed
 from tests.support.broker import Broker
 from tests.support.events import encode, event, session_end
@@ -264,7 +264,7 @@ async def test_what_lives_on_is_told_exactly_once_by_whoever_owns_it_then(
         await wait_until(lambda: one.metric("events_total", **silent) == 24, "silence")
         await checkpointed(commands, 12)
         assert sandbox.requests(action="trigger") == []
-        sandbox.faults.add(Fault(Answer(status=503), action="trigger", times=6))
+        sandbox.faults.add(Fault(FaultyAnswer(status=503), action="trigger", times=6))
         await commands.done("silences", "expire", "release", "--yes")
         await incidents(sandbox, 1)
     async with running_member(world.config):

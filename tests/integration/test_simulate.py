@@ -16,7 +16,7 @@ from consumer.cli.main import main
 from consumer.demo import events
 from consumer.demo.agents import AGENTS, rulesets, sessions_of
 from consumer.demo.engine import Engine
-from consumer.demo.stage import Stage
+from consumer.demo.stage import DemoStage
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event
@@ -126,7 +126,7 @@ async def test_what_is_simulated_of_the_demos_events_is_what_was_told(
     broker: Broker, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("clawdstrike")
-    demo = Stage(broker.bootstrap_servers, sandbox.url, 0, 60.0).config()["exporters"]["alerting"]
+    demo = DemoStage(broker.bootstrap_servers, sandbox.url, 0, 60.0).config()["exporters"]["alerting"]
     world = await make_world(
         broker.bootstrap_servers, sandbox.url, partitions=2, pagerduty=demo["pagerduty"], opsgenie=demo["opsgenie"],
         kafka={"session_timeout": "20s", "rebalance_timeout": "40s"},

@@ -5,7 +5,7 @@ import time
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from consumer.clock import Clock
+from consumer.timing.clock import Clock
 from providers.sandbox import Sandbox
 from tests.support.broker import Broker
 from tests.support.events import encode, event

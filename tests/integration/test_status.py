@@ -10,7 +10,7 @@ import yaml
 
 from consumer.cli.main import main
 from consumer.demo.broker import free_port
-from providers.sandbox import Answer, Fault, Sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.support.broker import Broker
 from tests.support.events import event
 from tests.support.process import merged, service_process
@@ -80,7 +80,7 @@ async def test_one_look_says_who_runs_and_what_waits(
         assert (code, out.splitlines()[-1]) == (0, "all is well")
         assert "partitions 0-2; ready" in out
 
-        sandbox.faults.add(Fault(Answer(status=401, body='{"message": "revoked"}'), provider="opsgenie"))
+        sandbox.faults.add(Fault(FaultyAnswer(status=401, body='{"message": "revoked"}'), provider="opsgenie"))
         await send(world, event(severity="critical", session="s2"), partition=0)
 
         async def is_refused() -> Any:

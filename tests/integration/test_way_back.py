@@ -9,10 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumer.kafka.clients import KafkaClients
+from consumer.receivers.webhooks.service import feedback_producers, taking_webhooks
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
-from consumer.webhooks.service import feedback_producers, taking_webhooks
-from providers.sandbox import Incident, Sandbox, Subscription
+from providers.sandbox import Incident, Sandbox, SandboxSubscription
 from tests.support.broker import Broker
 from tests.support.events import event
 from tests.support.seen import requests, send
@@ -49,7 +49,7 @@ async def world_with_webhooks(
         async with taking_webhooks(world.config, producers, CollectorRegistry(), log) as port:
             url = f"http://127.0.0.1:{port}/v1/webhooks/{provider}"
             signing = {"secret": SECRET} if provider == "pagerduty" else {"token": TOKEN}
-            sandbox.webhooks.subscribe(Subscription(provider=provider, url=url, **signing))  # type: ignore[arg-type]
+            sandbox.webhooks.subscribe(SandboxSubscription(provider=provider, url=url, **signing))  # type: ignore[arg-type]
             yield world, member, Seen(sandbox, member, provider, CYCLES[provider])
 
 

@@ -7,7 +7,11 @@ from itertools import product
 import pytest
 
 from state import alert as code
-from state.alert import Occurrence, Policy, Status
+from state.alert import Status
+from state.answers import resolve_answered, trigger_accepted, trigger_attempted, trigger_refused
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.silenced import over_after_silence, owes_after_silence, silenced
 from state.violation import Record, Severity
 from tests.model.alert import RULES, Alert, Change, Rules, World, explore, lowest
@@ -161,7 +165,7 @@ def _applied(
         case "occurred":
             severity = SEVERITIES[world.items[change.item]]
             record = Record("events", 0, change.item, int(NOW * 1000), b"s1", b"{}")
-            return code.occurred(before, "key", "s1", Occurrence(severity, NOW, record), NOW, POLICY)[0], 0
+            return occurred(before, "key", "s1", Occurrence(severity, NOW, record), NOW, POLICY)[0], 0
         case "silenced":
             occurrence = Occurrence(Severity.HIGH, NOW, Record("events", 0, change.item, int(NOW * 1000), b"s1", b"{}"))
             return silenced(before, "key", "s1", occurrence, {"id": NOW + 60}, NOW), 0
@@ -173,32 +177,32 @@ def _applied(
             return over_after_silence(before), 0
         case "over":
             assert before is not None
-            return code.over(before), 0
+            return over(before), 0
         case "attempted":
             assert before is not None
-            return code.trigger_attempted(before, "default", True, NOW), 0
+            return trigger_attempted(before, "default", True, NOW), 0
         case "accepted":
             assert before is not None
             assert sent is not None
             assert sent.owed is not None
-            return code.trigger_accepted(before, sent.owed, "default", None, NOW), 0
+            return trigger_accepted(before, sent.owed, "default", None, NOW), 0
         case "rejected":
             assert before is not None
             assert sent is not None
             assert sent.owed is not None
-            after, dead = code.trigger_refused(before, sent.owed, NOW)
+            after, dead = trigger_refused(before, sent.owed, NOW)
             return after, dead.occurrences
         case "resolved":
             assert before is not None
             assert sent is not None
-            return code.resolve_answered(before, before if change.before == change.sent else sent), 0
+            return resolve_answered(before, before if change.before == change.sent else sent), 0
         case kind:
             raise AssertionError(kind)
 
 
 def _sent(alert: code.Alert | None) -> code.Alert:
     assert alert is not None
-    return code.trigger_attempted(alert, "default", True, NOW)
+    return trigger_attempted(alert, "default", True, NOW)
 
 
 def _seen(alert: code.Alert | None) -> Seen | None:

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 import consumer.input.whereabouts
-from consumer.input.beginning import Fit, Ignored, Judgement, Look, Obeyed, StateGone, StateWentBack, judge
+from consumer.input.beginning import Fit, IgnoredOffset, Judgement, Look, Obeyed, StateGone, StateWentBack, judge
 from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.input.whereabouts import Whereabouts
 from state.anchors import Anchor, Anchors, anchor_of
@@ -81,7 +81,7 @@ class World:
         self.begin()
 
     def begin(self) -> None:
-        """A task, as `consumer.partition.owned` begins it."""
+        """A task, as `consumer.tasks.partition.owned` begins it."""
         nothing: Any = _Log()
         clock: Any = SimpleNamespace(monotonic=lambda: 0.0)
         source: Any = _Source()
@@ -253,18 +253,18 @@ AT_10 = Position("events", 0, 10, proof=7)
         (12, START_METADATA, AT_10, None),
         (6, "", AT_10, Obeyed(6)),
         (6, "another program", AT_10, Obeyed(6)),
-        (7, "", AT_10, Ignored(7, repeats=3, skips=0)),
-        (9, "", AT_10, Ignored(9, repeats=1, skips=0)),
+        (7, "", AT_10, IgnoredOffset(7, repeats=3, skips=0)),
+        (9, "", AT_10, IgnoredOffset(9, repeats=1, skips=0)),
         (10, "", AT_10, None),
-        (14, "", AT_10, Ignored(14, repeats=0, skips=4)),
+        (14, "", AT_10, IgnoredOffset(14, repeats=0, skips=4)),
         (6, "", Position("events", 0, 10, proof=7, obeyed=6), None),
         (5, "", Position("events", 0, 10, proof=7, obeyed=6), Obeyed(5)),
         (14, ORDER_METADATA, AT_10, Obeyed(14)),
         (9, ORDER_METADATA, AT_10, Obeyed(9)),
         (14, ORDER_METADATA, Position("events", 0, 10, proof=7, obeyed=14), None),
         (6, "", Position("events", 0, 10), Obeyed(6)),  # of an earlier release: no proof is known
-        (12, "", Position("events", 0, 10), Ignored(12, repeats=0, skips=2)),
-        (12, "", None, Ignored(12, repeats=0, skips=2)),
+        (12, "", Position("events", 0, 10), IgnoredOffset(12, repeats=0, skips=2)),
+        (12, "", None, IgnoredOffset(12, repeats=0, skips=2)),
         (6, "", None, Obeyed(6)),
     ],
 )

@@ -10,23 +10,14 @@ from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
-from state.alert import (
-    Alert,
-    Former,
-    Occurrence,
-    Owed,
-    Policy,
-    acknowledge,
-    acknowledge_answered,
-    attempted,
-    departed,
-    occurred,
-    over,
-    overflowed,
-    trigger_accepted,
-    trigger_attempted,
-)
+from state.acknowledging import acknowledge, acknowledge_answered
+from state.alert import Alert, Former, Owed
+from state.answers import attempted, overflowed, trigger_accepted, trigger_attempted
 from state.counts import counts_of
+from state.departures import departed
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, Position, encode_alert, encode_key, encode_position
 from state.silenced import silenced
 from state.violation import Record, Severity

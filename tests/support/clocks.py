@@ -1,6 +1,6 @@
 """Clocks that a test moves."""
 
-from consumer.clock import Clock
+from consumer.timing.clock import Clock
 from tests.support.service import Member
 from tests.support.waiting import wait_until
 

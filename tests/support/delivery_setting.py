@@ -12,22 +12,22 @@ from typing import Any, ClassVar, Literal
 
 from aiokafka import TopicPartition
 
-from consumer.clock import Clock
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
-from consumer.feedback.records import Command, Feedback
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import Feedback, OperatorCommand
+from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.input.commit_metadata import START_METADATA
 from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task_context import TaskContext
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.breaker import BreakerSettings
 from providers.delivery.delivery import Delivery, RouteLimits
@@ -36,12 +36,13 @@ from providers.notification import Acknowledge, Notification, Resolve, Trigger
 from providers.provider import HeartbeatCalls, Request
 from providers.rate import Rate
 from providers.retry import Backoff
-from state.alert import Alert, Policy
+from state.alert import Alert
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.seen import Seen
 from state.violation import Record, Violation
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event, session_end
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 
@@ -221,7 +222,11 @@ class Setting:
         self._options: dict[str, Any] = {"max_owed_bytes": max_owed_bytes, "max_in_flight": max_in_flight}
         self.provider = _Provider(routes or {"default": "key"}, follows_up=follows_up, acts=acts)
         self._limits = dict.fromkeys(self.provider.routes, RouteLimits(rate, route_check, may_owe))
-        self._clock = Clock(wall=lambda: EPOCH + self.loop.time(), monotonic=self.loop.time)
+        self.brokers_check = True
+        """Whether the broker refuses records that are far ahead of its clock; from the next `start` on."""
+        self.skew = 0.0
+        """By how many seconds the wall clock of the member is ahead of everybody else's."""
+        self._clock = Clock(wall=lambda: self.true_time() + self.skew, monotonic=self.loop.time)
         self.proofs = Proofs()
         self.silences = KnownSilences()
         self.pipeline = Pipeline(
@@ -241,7 +246,7 @@ class Setting:
             silences=self.silences,
         )
         self.partitions = [
-            Partition(Input("events", START_METADATA), _Kafka("state", self._clock.wall)) for _ in range(partitions)
+            Partition(Input("events", START_METADATA), _Kafka("state", self.true_time)) for _ in range(partitions)
         ]
         for number, partition in enumerate(self.partitions):
             partition.input.partition = TopicPartition("events", number)
@@ -259,14 +264,23 @@ class Setting:
         """Seconds since the setting began."""
         return self.loop.time() - self.begin
 
+    def true_time(self) -> float:
+        """Seconds since the epoch, by the clocks of the producers, of operators and of the broker."""
+        return EPOCH + self.loop.time()
+
+    def _record_clock(self) -> RecordClock:
+        clock = RecordClock(self._clock)
+        clock.input.brokers_check(is_so=self.brokers_check)
+        return clock
+
     def start(self) -> None:
         """A new process: its delivery, and a task for each partition."""
-        self.proofs.is_fresh = True
+        self.proofs.is_valid = True
         self.delivery = Delivery(
             provider=self.provider,
             sender=self,
             timeout=self._timeout,
-            may_send=lambda: self.proofs.is_fresh,
+            may_send=lambda: self.proofs.is_valid,
             backoff=Backoff(1.0, 30.0, 2.0, self._random.random),
             observer=self,
             breaker=BreakerSettings(5, 30.0),
@@ -292,8 +306,8 @@ class Setting:
             restores=asyncio.Semaphore(4),
             metrics=_Nothing(),  # type: ignore[arg-type]
             clock=self._clock,
-            letterbox=large_letterbox("dlq"),
-            record_clock=RecordClock(self._clock),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
+            record_clock=self._record_clock(),
             quiescent_seconds=3.0,
             read_records=self.read_records,
         )
@@ -321,10 +335,10 @@ class Setting:
 
     def rebalance(self) -> None:
         """All partitions are taken away and come back to the same member."""
-        self.proofs.is_fresh = False
+        self.proofs.is_valid = False
         for partition in self.partitions:
             self.release(partition)
-        self.proofs.is_fresh = True
+        self.proofs.is_valid = True
         for partition in self.partitions:
             self.assign(partition)
         with self.loop.running():
@@ -335,7 +349,7 @@ class Setting:
         """The process is gone, and what it had not committed with it."""
         for partition in self.partitions:
             partition.kafka.producer = None
-        self.proofs.is_fresh = False
+        self.proofs.is_valid = False
         closing = self.loop.create_task(self.delivery.close())
         for partition in self.partitions:
             if partition.runner is not None:
@@ -377,7 +391,7 @@ class Setting:
                 session=session,
                 severity=severity,
                 guard=guard,
-                at=self._clock.wall(),
+                at=self.true_time(),
                 event_id=f"e{len(chosen.input.records)}",
                 labels={"padding": "x" * padding} if padding else None,
             )
@@ -392,7 +406,7 @@ class Setting:
 
     def _produce(self, partition: Partition, fields: dict[str, Any]) -> None:
         tp, records = partition.input.partition, partition.input.records
-        timestamp = int(self._clock.wall() * 1000)
+        timestamp = int(self.true_time() * 1000)
         records.append(Record(tp.topic, tp.partition, len(records), timestamp, b"k", encode(fields)))
 
     def decide(self, partition: Partition) -> None:
@@ -436,9 +450,9 @@ class Setting:
     ) -> None:
         """An operator takes, or ends, the alert: who has given the command just now, or ``at`` that time, and has
         ``seen`` these."""
-        given_at = self._clock.wall() + 1.0 if at is None else at
+        given_at = self.true_time() + 1.0 if at is None else at
         dedup_key = f"forbidden_path:{session}"
-        self.hand(Command(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
+        self.hand(OperatorCommand(CommandKind(kind), "simulated", dedup_key, given_at, "me", seen), partition)
 
     def hand(self, feedback: Feedback, partition: int = 0) -> None:
         """The task reads this in the feedback topic."""
@@ -462,7 +476,7 @@ class Setting:
 
     def silence(self, name: str, seconds: float, *, guard: str = "forbidden_path", critical: bool = False) -> None:
         """Nobody is paged about this guard, from now on and for so long."""
-        now = self._clock.wall()
+        now = self.true_time()
         self.read_silence(
             Silence(
                 name, "all", Match({"guard": guard}), "known", "me", now, now, now + seconds, include_critical=critical
@@ -519,7 +533,7 @@ class Setting:
         key = notification.dedup_key if notification is not None else ""
         route = request.url
         call = Call(self.now, self.provider.integration_of(route), kind, key, route, notification)
-        assert kind == "check" or self.proofs.is_fresh, f"a request without a fresh proof: {call}"
+        assert kind == "check" or self.proofs.is_valid, f"a request without a fresh proof: {call}"
         busy = (call.integration if kind == "check" else "", key)
         assert busy not in self._busy, f"two requests at a time: {call}"
         self._busy.add(busy)

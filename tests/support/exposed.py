@@ -9,16 +9,16 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer.receivers.webhooks.metrics import WebhookMetrics
 from consumer.telemetry.exposition import Exposition
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.log_metrics import LogCollector
 from consumer.telemetry.metrics import STAGE_OUTCOMES, Metrics
 from consumer.telemetry.state_metrics import PartitionState, PipelineState
-from consumer.webhooks.metrics import WebhookMetrics
 from providers.delivery.outage import Condition, RouteTrouble
 
 CONSUMER = Path(__file__).parents[2] / "consumer"
-OF_PROCESS = (CONSUMER / "service.py", CONSUMER / "telemetry" / "process_metrics.py")
+OF_PROCESS = (CONSUMER / "service" / "service.py", CONSUMER / "telemetry" / "process_metrics.py")
 PARTITION = PartitionState(
     partition=0, lag=3, is_running=True, hidden=0.0, alerts={"open": 2}, owed=1, orphaned=0, oldest_owed_age=0.5
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 from consumer.history.steps import TaskSteps
 from consumer.history.topic import HistoryTopic
-from state.alert import Policy
+from state.policy import Policy
 from tests.support.unheard import Unheard
 
 POLICY = Policy(window_seconds=60.0, renotify_seconds=3600.0, quiet_seconds=300.0, forget_seconds=86400.0)

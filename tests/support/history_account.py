@@ -10,14 +10,21 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from consumer.history.step import Kind, Reason, Step
+from consumer.history.step import Reason, Step, StepKind
 from state.alert import Alert, LastStep, Status, last_step_of
 
 _BEGINS = (Reason.NEW, Reason.REOPENED)
 _BEGINS_WITHOUT_EVENT = (Reason.CLOSED_AT_PROVIDER, Reason.SILENCE_ENDED)
-_TELLS = (Kind.TOLD, Kind.RAISED, Kind.TOLD_AGAIN)
-_OF_PROVIDER = (Kind.REASSIGNED, Kind.ANNOTATED, Kind.PRIORITY_CHANGED)
-_IS_OVER_AFTER = (*_TELLS, *_OF_PROVIDER, Kind.DEAD_LETTERED, Kind.GIVEN_UP, Kind.ORPHANED, Kind.HANDED_OVER)
+_TELLS = (StepKind.TOLD, StepKind.RAISED, StepKind.TOLD_AGAIN)
+_OF_PROVIDER = (StepKind.REASSIGNED, StepKind.ANNOTATED, StepKind.PRIORITY_CHANGED)
+_IS_OVER_AFTER = (
+    *_TELLS,
+    *_OF_PROVIDER,
+    StepKind.DEAD_LETTERED,
+    StepKind.GIVEN_UP,
+    StepKind.ORPHANED,
+    StepKind.HANDED_OVER,
+)
 """What can still be said of a life that is over: what it owed is told first, or becomes a dead letter."""
 
 
@@ -31,6 +38,8 @@ class _Told:
     is_told: bool = False
     is_buried: bool = False
     """Its last step is a dead letter: it may be gone, or go on."""
+    is_silent: bool = False
+    """Its last step says that it is silenced."""
 
     @property
     def may_be_gone(self) -> bool:
@@ -82,11 +91,11 @@ class History:
             yield "the alert has another last step than its history"
 
     def _take(self, step: Step) -> Iterator[str]:
-        is_event = step.kind is Kind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
+        is_event = step.kind is StepKind.TRIGGERED and step.reason not in _BEGINS_WITHOUT_EVENT
         known = self._tasks.pop(step.partition, None)
-        is_silence, is_new = step.kind is Kind.SILENCED, step.is_first
+        is_silence, is_new = step.kind is StepKind.SILENCED, step.is_first
         there = [one for one in (known, *self._handed) if one is not None]
-        begins_in_silence = is_silence and (is_new or not any(step.life in one.lives for one in there))
+        begins_in_silence = is_silence and (is_new or not self._goes_on_in_silence(there, step))
         if is_new:
             if known is not None and not known.may_be_gone:
                 yield "it is new, but the one before has not ended"
@@ -96,17 +105,25 @@ class History:
         elif begins_in_silence:  # what has been silenced since the life before was over
             if not 0 <= step.suppressed <= step.occurrences:
                 yield f"of {step.occurrences} events {step.suppressed} are suppressed"
+            if ended := [one for one in there if one.is_over]:
+                there = ended  # and what was silenced in another partition, behind the resolve
             before = there[0].joined(there[1:]) if there else _Told(LastStep(step.at, 0), frozenset(), is_over=True)
             self._handed = []
         else:
             found, wrong = self._before(known, step, is_event or is_silence)
+            is_other = found is not None and step.life not in found.lives
+            if (wrong or is_other) and known is not None and known.is_silent and not known.is_over:
+                # It is behind the resolve of what was handed over, which goes on.
+                alone, unfit = self._before(None, step, is_event)
+                if alone is not None and alone.is_over and not unfit:
+                    found, wrong = alone, unfit
             if found is None or wrong:
                 yield wrong or "the first step is no trigger"
             before = found or _Told(LastStep(step.at, step.occurrences), frozenset([step.life]))
         begins = step.reason in _BEGINS  # two lives that began at the same moment have one number
         is_over = before.is_over
         if begins or begins_in_silence or step.life not in before.lives:
-            if step.kind is not Kind.TRIGGERED and not begins_in_silence:
+            if step.kind is not StepKind.TRIGGERED and not begins_in_silence:
                 yield "a life begins without a trigger"
             elif not (begins or begins_in_silence) and step.reason not in _BEGINS_WITHOUT_EVENT:
                 yield f"a life begins by {step.reason}"
@@ -115,22 +132,33 @@ class History:
             is_over = False
         elif is_over and step.kind not in _IS_OVER_AFTER:
             yield "it was over"
-        if step.kind in (Kind.RAISED, Kind.TOLD_AGAIN) and not before.is_told:
+        if step.kind in (StepKind.RAISED, StepKind.TOLD_AGAIN) and not before.is_told:
             yield "it was not told before"
         after = _Told(
             LastStep(step.at, step.occurrences),
             before.lives | {step.life},
-            is_over or step.kind is Kind.RESOLVED,
+            is_over or step.kind is StepKind.RESOLVED,
             before.is_told or step.kind in _TELLS,
-            step.kind in (Kind.DEAD_LETTERED, Kind.GIVEN_UP),
+            step.kind in (StepKind.DEAD_LETTERED, StepKind.GIVEN_UP),
+            is_silence,
         )
         match step.kind:
-            case Kind.HANDED_OVER:
+            case StepKind.HANDED_OVER:
                 self._handed.append(after)
-            case Kind.FORGOTTEN | Kind.ORPHANED:
+            case StepKind.FORGOTTEN | StepKind.ORPHANED:
                 pass
             case _:
                 self._tasks[step.partition] = after
+
+    def _goes_on_in_silence(self, there: Sequence[_Told], step: Step) -> bool:
+        """Whether a step that says that an alert is silenced is of a life that is there. One that was over, of which
+        something is silenced since, can have the number of an earlier one: of the same moment, or of what was silenced
+        in another partition, and is behind the resolve now."""
+        if not any(step.life in one.lives for one in there):
+            return False
+        known = next((one for one in there if step.life in one.lives), None)
+        is_counted = known is not None and not known.is_over and not _unfit(known, step, is_event=True)
+        return is_counted or not any(one.is_over for one in there)
 
     def _before(self, known: _Told | None, step: Step, is_event: bool) -> tuple[_Told | None, str]:
         """What the step goes on from, and what of that is wrong: what its task has told last, or what was handed over

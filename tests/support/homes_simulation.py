@@ -2,12 +2,13 @@
 
 A *walk* is a list of steps, each a name and a number, as in ``walks.py``. A topic of one or two partitions grows;
 producers learn of it early or late, or choose another partition than the tasks believe; tasks die, read the feedback
-topic slowly, and commit slowly; brokers know of fewer partitions than there are. After every step nothing may be broken
+topic slowly, and commit slowly; brokers know of fewer partitions than there are. Sessions can be silenced
+for a while, and each member reads of that for itself. After every step nothing may be broken
 of what was promised (design section 17); in the end everything is told, and resolved once.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -16,37 +17,43 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
-from consumer.decisions import Occurred
+from consumer.deciding.decisions import Occurred, Silenced, Suppressed
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.feedback.moves import decode_move
-from consumer.feedback.records import Command, Kind
+from consumer.feedback.records import FeedbackKind, OperatorCommand
 from consumer.history.step import Step as HistoryStep
-from consumer.homes.whole_input import WholeInput
 from consumer.input.commit_metadata import BEGINNING_METADATA
 from consumer.input.progress import GroupPosition
 from consumer.kafka.partitioning import CERTAIN, Evidence, Partitioner
+from consumer.kafka.reading import Place
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
+from consumer.silences.known import KnownSilences
+from consumer.silences.silence import Match, Silence
+from consumer.tasks.homes.whole_input import WholeInput
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.task_context import TaskContext
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
+from providers.notification import Trigger
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import Alert, Ending, Policy, Status
+from state.alert import Alert, Ending, Status
+from state.held import is_silenced
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
 from state.violation import Record
 from tests.support import walks
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event
 from tests.support.history import topic_there
 from tests.support.history_account import histories, wrong_at_rest
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs, Sent
 from tests.support.simulated_provider import ONE_KEY, SimulatedProvider
@@ -70,6 +77,9 @@ WEIGHTS = {
     "answer": 12, "break": 2, "crash": 3, "calm": 3, "quiet": 1, "command": 1, "commit_fails": 1, "stale": 1,
 }  # fmt: skip
 NUMBERS = 24
+
+SILENCED_WEIGHTS = {**WEIGHTS, "worse": 3, "silence": 8, "unsilence": 2, "read": 4}
+"""The same where sessions are silenced for a while, and some events are critical."""
 
 _LEAVING: ContextVar["tuple[int, Dispatch]"] = ContextVar("leaving homes")
 
@@ -107,12 +117,15 @@ class OnTheWire(Dispatched):
 
 @dataclass(slots=True)
 class Happened:
-    """An event that was produced: in which session, when, where; ``is_end``: its threat is over."""
+    """An event that was produced: in which session, when, where; ``is_end``: its threat is over. ``silenced_by`` are
+    the ids of the silences that keep it silent, as its task has decided."""
 
     session: str
     at: float
     place: tuple[int, int]
     is_end: bool
+    is_critical: bool = False
+    silenced_by: frozenset[str] = frozenset()
 
 
 class _Partition(Kafka):
@@ -199,12 +212,14 @@ class Member:
         self.source = homes.sources[number]
         self.kafka = homes.partitions[number]
         self.known = 0  # how many partitions its broker knows of; 0: the truth
+        self.read: dict[str, Silence] = {}  # the silences that it has read
+        self.silences = KnownSilences()
         self._proofs = _Proofs(homes)
         self.delivery = Delivery(
             provider=homes.provider,
             sender=homes,
             timeout=TIMEOUT,
-            may_send=lambda: self._proofs.is_fresh,
+            may_send=lambda: self._proofs.is_valid,
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=homes,
@@ -224,14 +239,14 @@ class Member:
             log=homes.log,
         )
         self._surroundings = TaskContext(
-            pipeline=homes.make_pipeline(number),
+            pipeline=homes.make_pipeline(self),
             clients=self.kafka,  # type: ignore[arg-type]
             delivery=self.delivery,
             proofs=self._proofs,  # type: ignore[arg-type]
             restores=asyncio.Semaphore(4),
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=homes.clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(homes.clock),
             quiescent_seconds=PEACE,
             feedback=self.reader,  # type: ignore[arg-type]
@@ -239,7 +254,9 @@ class Member:
             partitioner=homes.believed,
             feedback_topic=FEEDBACK,
             history=topic_there(name=HISTORY),
+            read_records=homes.read_records,
         )
+        self.read_silences()  # before it decides
         with homes.loop.running():
             self.delivery.start()
         self._keeper = homes.loop.create_task(self._keep())
@@ -262,7 +279,8 @@ class Member:
 
     def _watch(self, alerter: Alerter) -> None:
         take = alerter._outbox.take
-        join, over = alerter._moving._join, alerter.deeds._over
+        join, over, over_after_silence = alerter._moving._join, alerter.deeds._over, alerter.deeds.over_after_silence
+        by_feedback = alerter.deeds.ended_by_feedback
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
             leaving = take(dedup_key, route)
@@ -275,13 +293,33 @@ class Member:
             self._homes.moved(handed.dedup_key, self.number, alerter.store.get(handed.dedup_key))
 
         def ending(alert: Alert, ended_by: Ending, actor: str) -> bool:
+            self._homes.ends_silently(alert, self, ended_by)
             is_news = over(alert, ended_by, actor)
             self._homes.ended(alert.dedup_key, self.number)
             return is_news
 
+        def ending_by_feedback(dedup_key: str) -> None:
+            by_feedback(dedup_key)
+            self._homes.ended(dedup_key, self.number)
+
+        def ending_after_silence(alert: Alert) -> None:
+            self._homes.ends_silently(alert, self, Ending.SILENCE)
+            over_after_silence(alert)
+            self._homes.ended(alert.dedup_key, self.number, only_silenced=True)
+
         alerter.deeds._over = ending  # type: ignore[method-assign]
+        alerter.deeds.ended_by_feedback = ending_by_feedback  # type: ignore[method-assign]
+        alerter.deeds.over_after_silence = ending_after_silence  # type: ignore[method-assign]
         alerter._outbox.take = watched  # type: ignore[method-assign]
         alerter._moving._join = joining  # type: ignore[method-assign]
+
+    def read_silences(self) -> None:
+        """Read all that is written of silences."""
+        self.read = dict(self._homes.written)
+        for silence in self.read.values():
+            self.silences.put(silence, self._homes.wall())
+        if hasattr(self, "task"):
+            self.task.work.silences_changed()
 
     def tick(self) -> None:
         """What a member does once in a second."""
@@ -301,7 +339,7 @@ class Member:
 
     def close(self) -> None:
         """It is gone, and nothing that it still does is seen."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         self.kafka.producer = None
         self.reader.inbox = None
         with self._homes.loop.running():
@@ -337,6 +375,8 @@ class Homes:
         self.commanded: dict[str, float] = {}
         self.open: set[str] = set()
         self.opened: dict[str, int] = {}
+        self.behind: set[int] = set()  # silenced events that their task has counted behind a resolve
+        self.written: dict[str, Silence] = {}  # the silences topic
         self.unpromised: set[str] = set()  # keys of which a request may have landed late
         self._wire: list[OnTheWire] = []
         self._statuses: dict[tuple[int, str], Status] = {}
@@ -380,7 +420,7 @@ class Homes:
             getattr(self, f"_step_{name}")(number)
         self.settle()
 
-    def _produce(self, number: int, *, late: bool, is_end: bool) -> None:
+    def _produce(self, number: int, *, late: bool, is_end: bool, severity: str = "high") -> None:
         session = SESSIONS[number % len(SESSIONS)]
         counts = range(self._first, self.count + 1)
         count = counts[number // len(SESSIONS) % len(counts)] if late else self.count
@@ -389,12 +429,12 @@ class Homes:
         number = len(self.events)
         # No two have the same time: which of them is the later one could not be said.
         self.loop.advance(0.02)
-        fields = event(session=session, severity="high", at=now, event_id=f"e{number}")
+        fields = event(session=session, severity=severity, at=now, event_id=f"e{number}")
         if is_end:
             fields = event(
                 session=session, allowed=True, at=now, event_type="session_end", guard="engine", severity="info"
             )
-        self.events.append(Happened(session, now, (partition, len(records)), is_end))
+        self.events.append(Happened(session, now, (partition, len(records)), is_end, severity == "critical"))
         records.append(Record(TOPIC, partition, len(records), int(now * 1000) + 1, session.encode(), encode(fields)))
         self.say(f"{'end' if is_end else 'event'} {number} of {session} comes to {partition}")
 
@@ -410,6 +450,38 @@ class Homes:
     def _step_late_end(self, number: int) -> None:
         self._produce(number, late=True, is_end=True)
 
+    def _step_worse(self, number: int) -> None:
+        self._produce(number, late=False, is_end=False, severity="critical")
+
+    def _step_silence(self, number: int) -> None:
+        """Somebody silences a session for a while, with what is critical or without; a member reads of it at once."""
+        session, now = SESSIONS[number % len(SESSIONS)], self.wall()
+        seconds, is_whole = (4.0, 15.0)[number // 3 % 2], number // 6 % 2 == 0
+        name = f"silence{len(self.written)}"
+        self.say(f"{name}: {session} is silenced for {seconds:g} s{'' if is_whole else ', but for what is critical'}")
+        self.written[name] = Silence(
+            name, "all", Match({"session_id": session}), "known", "me", now, now, now + seconds,
+            include_critical=is_whole,
+        )  # fmt: skip
+        self._read(number // 12)
+
+    def _step_unsilence(self, number: int) -> None:
+        """Somebody ends a silence before its time; a member reads of it at once."""
+        if holding := [one for one in self.written.values() if one.expires_at > self.wall()]:
+            ended = holding[number % len(holding)].ended(self.wall())
+            self.say(f"{ended.id} is ended")
+            self.written[ended.id] = ended
+            self._read(number // 12)
+
+    def _step_read(self, number: int) -> None:
+        self._read(number % 2)
+
+    def _read(self, who: int) -> None:
+        """All members read of silences, or one half of them."""
+        for member in self.members:
+            if who == 0 or member.number % 2:
+                member.read_silences()
+
     def _step_grow(self, number: int) -> None:
         if self.count < MOST and number % 3 == 0:
             self.count += 1
@@ -422,7 +494,7 @@ class Homes:
         self.loop.advance(0.02)
         key, now = f"forbidden_path:{session}", self.wall()
         self.commanded[key] = now
-        self.feedback.append(Command(Kind.RESOLVE, "simulated", key, now, "somebody"))
+        self.feedback.append(OperatorCommand(FeedbackKind.RESOLVE, "simulated", key, now, "somebody"))
         self.say(f"an operator resolves {key}")
 
     def _member(self, number: int) -> Member:
@@ -473,7 +545,7 @@ class Homes:
             self._land(request)
             self.say(f"answered: {request}")
             if request.is_trigger:  # and what was counted in meanwhile
-                self.told |= {one for one in self._events(request.key) if self.holder.get(one) == request.member}
+                self.told |= self._counted_into(request.member, request.key)
             request.answer.set_result(Accepted(self.wall()))
 
     def _step_break(self, number: int) -> None:
@@ -507,6 +579,7 @@ class Homes:
         """A second in which everybody does what there is to do."""
         for member in list(self.members):
             member.known = 0
+            member.read_silences()
             self._decide(member, len(member.source.records))
             self.settle()
             member.reader.hand(1000)
@@ -528,11 +601,10 @@ class Homes:
             return Accepted()
         member, dispatch = _LEAVING.get()
         key = dispatch.dedup_key
-        covers = frozenset(
-            number for number, holder in self.holder.items() if holder == member and self.key_of(number) == key
-        )
-        leaving = OnTheWire(member, dispatch, covers, self.loop.create_future())
+        leaving = OnTheWire(member, dispatch, self._counted_into(member, key), self.loop.create_future())
         self.say(f"leaves: {leaving}")
+        if isinstance(dispatch.notification, Trigger) and self._is_silent(self._cause(dispatch.notification)):
+            self.break_("what is silenced tells nobody", str(leaving))
         if any((other.key, other.member) == (key, member) for other in self._wire):
             self.break_("two requests at a time about one alert", str(leaving))
         self._wire.append(leaving)
@@ -590,21 +662,104 @@ class Homes:
         ends = [one.at for one in self.events if one.is_end and one.session == session]
         return ends + ([self.commanded[key]] if key in self.commanded else [])
 
-    def counted(self, member: int, record: Record, key: str, outcome: object, alert: Alert | None) -> None:
+    async def read_records(self, places: Collection[Place]) -> AsyncGenerator[Record, None]:
+        """How events are read back."""
+        for _, partition, offset in places:
+            yield self.sources[partition].records[offset]
+
+    def _counted_into(self, member: int, key: str) -> frozenset[int]:
+        """The events that are counted into an alert as it is now: what is silenced behind a resolve is not."""
+        alert = self.members[member].task.work.store.get(key)
+        behind = self.behind if alert is not None and alert.status is Status.RESOLVING else set()
+        return frozenset(one for one in self._events(key) if self.holder.get(one) == member and one not in behind)
+
+    @staticmethod
+    def _cause(trigger: Trigger) -> int:
+        """The event that a trigger tells of."""
+        return int(trigger.violation.event_id.removeprefix("e"))
+
+    def _is_silent(self, number: int) -> bool:
+        """Whether a silence that keeps an event silent has not ended."""
+        ends = [self.written[one].expires_at for one in self.events[number].silenced_by]
+        return max(ends, default=0.0) > self.wall()
+
+    def _silenced_by(self, number: int, member: Member) -> frozenset[str]:
+        """The silences under which an event falls, as far as a member has read of them."""
+        happened, record = self.events[number], self.events[number].place
+        at = self.sources[record[0]].records[record[1]].timestamp / 1000
+        return frozenset(
+            one.id
+            for one in member.read.values()
+            if one.match.terms["session_id"] == happened.session
+            and one.starts_at <= at < one.expires_at
+            and (one.include_critical or not happened.is_critical)
+        )
+
+    def ends_silently(self, alert: Alert, member: Member, ended_by: Ending) -> None:
+        """A task is about to end an alert, or what is silenced of it. Of what nobody was told yet there must be a
+        reason why nobody has to be."""
+        key = alert.dedup_key
+        if not is_silenced(alert) and ended_by is not Ending.SILENCE:
+            return
+        silent = [
+            one
+            for one in self._events(key)
+            if self.holder.get(one) == member.number
+            and self.events[one].silenced_by
+            and one not in self.told | self.over
+        ]
+        if not silent:
+            return
+        last, now = max(self.events[one].at for one in silent), self.wall()
+        if any(at >= last - 0.001 for at in self._ends(key)):
+            return
+        if ended_by is Ending.SILENCE:
+            end = max(
+                member.silences.end_of(name, self.written[name].expires_at, "simulated")
+                for one in silent
+                for name in self.events[one].silenced_by
+            )
+            if end > now:
+                self.break_("no silence ends early", f"{member.number}: {key}: {silent}")
+        else:
+            end = now
+        if end - last <= QUIET - 0.05:
+            self.break_("what is live at the end of its silences is told", f"{member.number}: {key}: {silent}")
+
+    def counted(self, member: Member, record: Record, key: str, decision: Occurred, alert: Alert | None) -> None:
         """A task has counted this record into an alert, which is so afterwards."""
-        place = (record.partition, record.offset)
+        place, outcome = (record.partition, record.offset), decision.outcome
         number = next(n for n, one in enumerate(self.events) if one.place == place)
-        self.holder[number] = member
-        self.say(f"{member} counts {number}: {getattr(outcome, 'value', outcome)}")
+        self.holder[number] = member.number
+        self.say(f"{member.number} counts {number}: {outcome.value}")
+        silenced_by = self._silenced_by(number, member)
+        self.events[number].silenced_by = silenced_by
+        self.behind.discard(number)
+        if isinstance(decision, Silenced):
+            if not silenced_by:
+                self.break_("what is not silenced is told", f"{member.number}: {number}")
+            if decision.is_over:
+                self.over.add(number)
+            elif alert is not None and alert.status is Status.RESOLVING:
+                self.behind.add(number)
+            elif alert is not None and alert.is_at_provider and key in self.open:
+                self.told.add(number)
+            return
+        if silenced_by:
+            self.break_("what is silenced tells nobody", f"{member.number}: {number} by {sorted(silenced_by)}")
         if alert is not None and alert.status is Status.RESOLVING:
             self.over.add(number)
         is_told = alert is not None and alert.owed is None  # or is over without being told more
-        if (getattr(outcome, "value", "") == "suppressed" or is_told) and key in self.open:
+        if (isinstance(decision, Suppressed) or is_told) and key in self.open:
             self.told.add(number)
 
-    def ended(self, key: str, member: int) -> None:
-        """A task has ended an alert, rightly or not."""
-        self.over |= {one for one in self._events(key) if self.holder.get(one) == member}
+    def ended(self, key: str, member: int, *, only_silenced: bool = False) -> None:
+        """A task has ended an alert, or only what is silenced of it, rightly or not."""
+        self.over |= {
+            one
+            for one in self._events(key)
+            if self.holder.get(one) == member and (self.events[one].silenced_by or not only_silenced)
+        }
 
     def moved(self, key: str, member: int, alert: Alert | None) -> None:
         """A task has taken over an alert, and with it what others have counted; ``alert`` is what it makes of both."""
@@ -612,7 +767,10 @@ class Homes:
         for number in self._events(key):
             if number in self.holder:
                 self.holder[number] = member
-                if alert is None or alert.status is Status.RESOLVING:
+                if alert is not None and alert.held is not None and self.events[number].silenced_by:
+                    if number not in self.told:
+                        self.behind.add(number)
+                elif alert is None or alert.status is Status.RESOLVING:
                     self.over.add(number)
 
     def _look(self) -> None:
@@ -635,7 +793,7 @@ class Homes:
     def _check_end(self, number: int, key: str, alert: Alert, *, was_here: bool) -> None:
         """An alert has come to its end: by an end that is later than all of it, or by quiet."""
         ends = self._ends(key)
-        mine = {one for one in self._events(key) if self.holder.get(one) == number}
+        mine = {one for one in self._events(key) if self.holder.get(one) == number} - self.behind
         ended_at = max((at for at in ends if at >= alert.last_seen - 0.001), default=None)
         self.say(f"{number}: {key} is over{'' if ended_at is None else ' by its end'}")
         if ended_at is None and was_here:
@@ -670,8 +828,9 @@ class Homes:
             self.break_("everything ends", str(alerts))
         if self.open:
             self.break_("what is open at the provider is open here", str(self.open))
-        told = set().union(self.told)
-        if missing := {one for one, found in enumerate(self.events) if not found.is_end} - told:
+        # What was silenced need not be told if it was over before its silences were.
+        done = self.told | {one for one in self.over if self.events[one].silenced_by}
+        if missing := {one for one, found in enumerate(self.events) if not found.is_end} - done:
             self.break_("no alertable event is lost", str(sorted(missing)))
         if wrong := list(wrong_at_rest(histories(self.steps).values(), {})):
             self.break_("the history is complete and in order", "; ".join(wrong))
@@ -703,7 +862,7 @@ class Homes:
     def say(self, what: str) -> None:
         self.trace.append(f"{self.loop.time() - 1000:6.1f} {what}")
 
-    def make_pipeline(self, member: int) -> Pipeline:
+    def make_pipeline(self, member: Member) -> Pipeline:
         """The pipeline of one member, which tells what is counted."""
         homes = self
 
@@ -713,7 +872,7 @@ class Homes:
             ) -> Occurred:
                 decision = Pipeline._occurred(self, event, record, store, *args, **options)
                 dedup_key = self.template.render(event)
-                homes.counted(member, record, dedup_key, decision.outcome, store.get(dedup_key))
+                homes.counted(member, record, dedup_key, decision, store.get(dedup_key))
                 return decision
 
         return WatchedPipeline(
@@ -731,4 +890,5 @@ class Homes:
             commit_interval=INTERVAL,
             max_owed=1000,
             record_key=RecordKey("session_id"),
+            silences=member.silences,
         )

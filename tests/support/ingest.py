@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from consumer.config import Config, parse_config, secrets_of
-from consumer.ingest.service import ingesting
-from consumer.ingest.way import Way
-from consumer.posts.producer import Headers
-from consumer.posts.receiver import ended_with
+from consumer.receivers.ingest.service import ingesting
+from consumer.receivers.ingest.way import Way
+from consumer.receivers.posts.producer import Headers
+from consumer.receivers.posts.receiver import ended_with
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
 from tests.support.log import log_as_before

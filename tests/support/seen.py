@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from consumer.dlq.dead_letter import DeadLetter, decode
 from consumer.replay.replayed import decode_mark
-from providers.sandbox import Entry, Sandbox
+from providers.sandbox import JournalEntry, Sandbox
 from tests.support.events import encode
 from tests.support.kafka import committed_records, group_offsets, produce, running
 from tests.support.service import World
@@ -67,12 +67,12 @@ async def group_reaches(
     await wait_until(reached, f"group {provider} is at {offset}", timeout=timeout, poll=0.1)
 
 
-async def requests(sandbox: Sandbox, count: int, timeout: float = 15.0, **criteria: Any) -> list[Entry]:
+async def requests(sandbox: Sandbox, count: int, timeout: float = 15.0, **criteria: Any) -> list[JournalEntry]:
     """The requests that fit (`Sandbox.requests`), once so many have been answered, or have broken off."""
     await sandbox.wait_for(lambda: len(sandbox.requests(**criteria)) >= count, timeout)
     return sandbox.requests(**criteria)
 
 
-def told(entries: Iterable[Entry]) -> list[tuple[str, int | None]]:
+def told(entries: Iterable[JournalEntry]) -> list[tuple[str, int | None]]:
     """Action and answer of each request."""
     return [(entry.action, entry.status) for entry in entries]

@@ -12,15 +12,15 @@ import yaml
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
-from consumer.build import build_pipelines, build_repartition
-from consumer.clock import Clock
 from consumer.config import Config, parse_config, secrets_of
+from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.clients import KafkaClients
-from consumer.pipeline import Pipeline
-from consumer.runner import PipelineRunner, RepartitionRunner
+from consumer.service.build import build_pipelines, build_repartition
+from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
 from consumer.telemetry.metrics import Metrics
+from consumer.timing.clock import Clock
 from providers.http import HttpSender, create_session
 from providers.sandbox import Sandbox
 from tests.support.kafka import COMPACTED, admin, create_topic, unique

@@ -245,7 +245,7 @@ class Proofs:
     """Ownership, by the test's word."""
 
     def __init__(self) -> None:
-        self.is_fresh = True
+        self.is_valid = True
 
     async def prove(self, offsets: object) -> None:
         pass

@@ -22,8 +22,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 from msgspec import structs
 
-from consumer.alerting.outbox import TaskOutbox
-from consumer.clock import Clock
+from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
@@ -32,26 +31,30 @@ from consumer.feedback.records import FromProvider
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import FRESH_SECONDS
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.alerter import Alerter, alerting_task
-from consumer.partition.owned import OwnedPartition
-from consumer.partition.task_context import TaskContext
-from consumer.pipeline import Pipeline
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.tasks.alerting.outbox import TaskOutbox
+from consumer.tasks.partition.alerter import Alerter, alerting_task
+from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task_context import TaskContext
+from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.delivery import Delivery, RouteLimits
 from providers.delivery.outbox import Dispatch
 from providers.notification import Trigger
 from providers.provider import Request
 from providers.retry import Backoff
-from state.alert import ELSEWHERE, Alert, Due, Policy, Status, due
+from state.alert import Alert, Status
+from state.due import Due, due
+from state.occurrences import ELSEWHERE
+from state.policy import Policy
 from state.provider_feedback import Happened, What
 from state.records import CHECKPOINT_KEY, decode_alert
 from state.violation import SEVERITY_BY_LABEL, Record, Severity
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.events import encode, event, session_end
 from tests.support.history import topic_there
 from tests.support.history_account import histories, wrong_at_rest
-from tests.support.letterbox import large_letterbox
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import HISTORY, Input, Kafka, Outcome, Proofs
 from tests.support.simulated_provider import (
@@ -179,12 +182,12 @@ class Simulation:
 
     def _start(self) -> None:
         self._step_read(0)  # before it decides
-        self._proofs.is_fresh = True
+        self._proofs.is_valid = True
         self._delivery = Delivery(
             provider=self._provider,
             sender=self,
             timeout=TIMEOUT,
-            may_send=lambda: self._proofs.is_fresh,
+            may_send=lambda: self._proofs.is_valid,
             backoff=Backoff(1.0, 4.0, 2.0, lambda: 0.75),
             max_in_flight=8,
             observer=self,
@@ -203,8 +206,8 @@ class Simulation:
             restores=asyncio.Semaphore(4),
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=self._clock,
-            letterbox=large_letterbox("dlq"),
-            record_clock=RecordClock(self._clock),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
+            record_clock=self._record_clock(),
             quiescent_seconds=PEACE,
             read_records=self._read_records,
             history=topic_there(name=HISTORY),
@@ -214,6 +217,11 @@ class Simulation:
         self._keeper = self._loop.create_task(self._keep())
         self._loop.settle()
         self._look()
+
+    def _record_clock(self) -> RecordClock:
+        clock = RecordClock(self._clock)
+        clock.input.brokers_check(is_so=True)
+        return clock
 
     def _true_time(self) -> float:
         return EPOCH + self._loop.time()
@@ -234,17 +242,17 @@ class Simulation:
 
     async def _hand_over(self, grace: float) -> None:
         """What a rebalance does that gives the partition to the same member again."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         await self._memory.task.drain(grace)
         self._keeper.cancel()
         await asyncio.wait([self._keeper])
         self._handing_over = None
-        self._proofs.is_fresh = True
+        self._proofs.is_valid = True
         self._keeper = self._loop.create_task(self._keep())
 
     def close(self) -> None:
         """End the process; nothing that it still does is seen."""
-        self._proofs.is_fresh = False
+        self._proofs.is_valid = False
         self._kafka.producer = None
         with self._loop.running():
             if self._handing_over is not None:
@@ -543,8 +551,8 @@ class Simulation:
 
     def _step_proof(self, number: int) -> None:
         if self._handing_over is None:
-            self._proofs.is_fresh = not self._proofs.is_fresh
-            self._say(f"proof {'fresh' if self._proofs.is_fresh else 'stale'}")
+            self._proofs.is_valid = not self._proofs.is_valid
+            self._say(f"proof {'fresh' if self._proofs.is_valid else 'stale'}")
             self._delivery.wake()
 
     # what people do at the provider
@@ -642,7 +650,7 @@ class Simulation:
             self._wire.remove(leaving)
 
     def _check_leaving(self, leaving: OnTheWire) -> None:
-        if not self._proofs.is_fresh:
+        if not self._proofs.is_valid:
             self._break("a request without a fresh proof", str(leaving))
         if any(other.key == leaving.key for other in self._wire):
             self._break("two requests at a time about one alert", str(leaving))
@@ -841,7 +849,7 @@ class Simulation:
             self.step("tick", 0)
             self.step("revoke", 0)
         for _ in range(REST):
-            if self._handing_over is None and not self._proofs.is_fresh:
+            if self._handing_over is None and not self._proofs.is_valid:
                 self.step("proof", 0)
             self.step("decide", 2 * len(self._input.records))
             if self._memory.task.is_running:

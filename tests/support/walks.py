@@ -42,6 +42,10 @@ SILENCED_WEIGHTS = {
 checkpoints are records; here no broker refuses those of a clock that is far ahead. A revoked key is no matter of
 silences.)"""
 
+SKEWED_WEIGHTS = {**{name: weight for name, weight in SILENCED_WEIGHTS.items() if name != "crash"}, "clock": 4}
+"""The same where the member's wall clock is wrong, and steps. (Nobody starts again: until a record of the input was
+read, the time is also that of the member's own last checkpoint.)"""
+
 SILENCED_PEOPLE_WEIGHTS = {**PEOPLE_WEIGHTS, **_SILENCE}
 """Both."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from consumer.config import Config
-from consumer.replay.letters import replay_groups
+from consumer.replay.stored_dead_letters import replay_groups
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "acls.sh"

@@ -5,39 +5,25 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from state import alert as rules
-from state.alert import (
-    LONGEST_NAME,
-    Alert,
-    Due,
-    Ending,
-    Former,
-    Occurrence,
-    Outcome,
-    Policy,
-    Status,
-    acknowledge,
-    acknowledge_answered,
+from state import over as rules
+from state.acknowledging import acknowledge, acknowledge_answered
+from state.alert import LONGEST_NAME, Alert, Ending, Former, Notified, Status, source
+from state.answers import (
     attempted,
-    departed,
-    due,
-    event_time,
     former_answered,
     former_attempted,
-    former_due,
-    is_new_problem,
-    needs_room,
-    occurred,
     overflowed,
-    owes,
     resolve_answered,
-    restored,
-    returned,
-    source,
     trigger_accepted,
     trigger_attempted,
     trigger_refused,
 )
+from state.departures import departed, returned
+from state.due import Due, due, former_due, is_new_problem, needs_room, owes
+from state.occurrences import Occurrence, Outcome, event_time, occurred
+from state.policy import Policy
+from state.provider_feedback import Applied, Happened, What, happened
+from state.restored import restored
 from state.violation import Record, Severity
 
 T0 = 1_800_000_000.0
@@ -473,6 +459,31 @@ def test_what_leaves_to_make_room_stays_marked_and_counts_on() -> None:
     assert (without_room.occurrences, without_room.owed, without_room.overflow) == (2, None, Severity.HIGH)
     assert again.owed is not None
     assert trigger_accepted(again, again.owed, "default", None, T0 + 2).overflow is None
+
+
+@pytest.mark.parametrize("is_acknowledged", [False, True])
+def test_what_leaves_to_make_room_when_its_resolve_was_taken_is_told_by_the_next_event(is_acknowledged: bool) -> None:
+    before = structs.replace(told(), status=Status.ACKNOWLEDGED) if is_acknowledged else told()
+    resolving = over(before)
+    back = resolve_answered(occurs(resolving, at=T0 + 5, offset=1)[0], resolving)
+    assert back is not None
+    alert = overflowed(back)
+    assert alert is not None
+    assert (alert.status, alert.is_at_provider, alert.owed) == (Status.OPEN, False, None)
+    again, outcome = occurs(alert, at=T0 + 10, offset=2)
+    assert (outcome, due(again), needs_room(again)) == (Outcome.TRIGGERED, Due.TRIGGER, True)
+
+
+def test_nor_does_what_was_resolved_at_the_provider_stay_silent_once_there_is_room() -> None:
+    worse = occurs(structs.replace(told(), last_notified=Notified(Severity.HIGH, T0, T0)), severity=Severity.CRITICAL)[
+        0
+    ]
+    found = happened(worse, Happened(What.RESOLVED, T0 + 60), 30.0)
+    assert isinstance(found, Applied)
+    assert found.alert is not None
+    alert = overflowed(found.alert)
+    assert alert is not None
+    assert occurs(alert, at=T0 + 100, offset=1)[1] is Outcome.TRIGGERED
 
 
 def test_the_end_of_an_alert_that_cannot_have_reached_anybody_is_told_to_nobody() -> None:

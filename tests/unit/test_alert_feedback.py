@@ -4,21 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.alert import (
-    Alert,
-    Due,
-    Occurrence,
-    Outcome,
-    Policy,
-    Status,
-    acknowledge,
-    acknowledge_answered,
-    due,
-    occurred,
-    over,
-    trigger_accepted,
-    trigger_refused,
-)
+from state.acknowledging import acknowledge, acknowledge_answered
+from state.alert import Alert, Status
+from state.answers import trigger_accepted, trigger_refused
+from state.due import Due, due
+from state.occurrences import Occurrence, Outcome, occurred
+from state.over import over
+from state.policy import Policy
 from state.records import Position, decode_alert, decode_position, encode_alert, encode_key, encode_position
 from state.store import Store
 from state.violation import Record, Severity

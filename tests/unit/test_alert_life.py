@@ -21,6 +21,7 @@ from tests.support.walks import (
     SILENCED_PEOPLE_WEIGHTS,
     SILENCED_ROUTED_WEIGHTS,
     SILENCED_WEIGHTS,
+    SKEWED_WEIGHTS,
     WEIGHTS,
     Step,
     decide,
@@ -83,6 +84,12 @@ def test_a_route_that_may_owe_one_trigger_only_loses_none(first: int) -> None:
 def test_what_is_silenced_tells_nobody_and_what_is_live_afterwards_is_told(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("silenced", seed), weights=SILENCED_WEIGHTS), late=bool(seed % 2))
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
+def test_no_silence_ends_early_or_never_where_the_clock_of_the_member_is_wrong(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        check(random_walk(("skewed", seed), weights=SKEWED_WEIGHTS), late=bool(seed % 2))
 
 
 def test_silences_hold_where_keys_are_rotated_and_where_people_resolve_at_the_provider() -> None:

@@ -12,25 +12,32 @@ from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
 from msgspec import structs
 
-import consumer.alerting.outbox
-import consumer.alerting.silence_ends
-import consumer.partition.checkpoint
-import consumer.partition.unsilencing
-import consumer.pipeline
+import consumer.deciding.pipeline
+import consumer.tasks.alerting.outbox
+import consumer.tasks.alerting.silence_ends
+import consumer.tasks.partition.checkpoint
+import consumer.tasks.partition.unsilencing
 import providers.belonging
+import state.answers
 import state.endings
-from consumer.alerting.outbox import TaskOutbox
+import state.occurrences
+from consumer.deciding.pipeline import Pipeline
 from consumer.history.steps import TaskSteps
 from consumer.input.progress import Progress
-from consumer.partition.alerter import Alerter
-from consumer.partition.checkpoint import Checkpoint, Sink
-from consumer.pipeline import Pipeline
+from consumer.tasks.alerting.outbox import TaskOutbox
+from consumer.tasks.partition.alerter import Alerter
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink
 from providers.belonging import Integrations
 from providers.delivery.delivery import Delivery
 from providers.delivery.integration import Integration
 from providers.delivery.settling import Settling
-from state import alert as rules
-from state.alert import Alert, Due, Ending, Former, Occurrence, Outcome, Owed, Policy, Status
+from state.alert import Alert, Ending, Former, Owed, Status
+from state.answers import resolve_answered, trigger_accepted, trigger_refused
+from state.departures import departed
+from state.due import Due, due
+from state.occurrences import Occurrence, Outcome, occurred
+from state.over import over
+from state.policy import Policy
 from state.records import encode_alert
 from state.store import Changed, Cut, Store
 from tests.support.simulation import BrokenPromise, simulate
@@ -128,25 +135,25 @@ def suppresses_on_resolving(
 ) -> tuple[Alert, Outcome]:
     if alert is not None and alert.status is Status.RESOLVING:
         return structs.replace(alert, occurrences=alert.occurrences + 1, decided=now), Outcome.SUPPRESSED
-    return rules.occurred(alert, key, session, occurrence, now, policy, *rest)
+    return occurred(alert, key, session, occurrence, now, policy, *rest)
 
 
 def suppresses_higher_severities(
     alert: Alert | None, key: str, session: str | None, occurrence: Occurrence, now: float, policy: Policy, *rest: Any
 ) -> tuple[Alert, Outcome]:
-    after, outcome = rules.occurred(alert, key, session, occurrence, now, policy, *rest)
+    after, outcome = occurred(alert, key, session, occurrence, now, policy, *rest)
     if alert is not None and alert.is_at_provider and alert.owed is None and outcome is Outcome.TRIGGERED:
         return structs.replace(after, owed=None), Outcome.SUPPRESSED
     return after, outcome
 
 
 def stays_open_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent, now)
+    after, dead = trigger_refused(alert, sent, now)
     return (structs.replace(alert, owed=None) if after is None else after), dead
 
 
 def lets_go_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent, now)
+    after, dead = trigger_refused(alert, sent, now)
     return (None if after is not None and after.owed is None and after.last_notified is None else after), dead
 
 
@@ -155,31 +162,31 @@ def takes_no_inheritance(outbox: TaskOutbox, alert: Alert, owed: Owed, route: st
 
 
 def counts_as_told_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent, now)
+    after, dead = trigger_refused(alert, sent, now)
     return (structs.replace(after, last_notified=alert.last_notified) if after is not None else None), dead
 
 
 def drops_what_is_left(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    after, _ = rules.trigger_refused(alert, sent, now)
+    after, _ = trigger_refused(alert, sent, now)
     return (structs.replace(after, owed=None) if after is not None and alert.is_at_provider else None), sent
 
 
 def accepts_what_was_never_sent(alert: Alert, sent: Owed, *args: Any) -> Alert:
-    return structs.replace(rules.trigger_accepted(alert, sent, *args), owed=None)
+    return structs.replace(trigger_accepted(alert, sent, *args), owed=None)
 
 
 def repeats_nothing(alert: Alert, sent: Owed, *args: Any) -> Alert:
-    after = rules.trigger_accepted(alert, sent, *args)
+    after = trigger_accepted(alert, sent, *args)
     return structs.replace(after, owed=None) if after.owed is not None and after.owed.repeat else after
 
 
 def still_has_it_when_resolving(alert: Alert, ended_by: Ending) -> Alert | None:
-    after = rules.over(alert, ended_by)
+    after = over(alert, ended_by)
     return after if after is None or after is alert else structs.replace(after, is_at_provider=alert.is_at_provider)
 
 
 def over_forgets_what_is_owed(alert: Alert, ended_by: Ending) -> Alert | None:
-    after = rules.over(alert, ended_by)
+    after = over(alert, ended_by)
     return after if after is None or after is alert else structs.replace(after, owed=None)
 
 
@@ -306,11 +313,11 @@ def stays_where_it_was(integrations: Integrations, alert: Alert) -> Alert:
 
 
 def leaves_nothing_behind(alert: Alert, left: Former | None) -> Alert:
-    return rules.departed(alert, None)
+    return departed(alert, None)
 
 
 def is_suppressed_as_before(alert: Alert, left: Former | None) -> Alert:
-    after = rules.departed(alert, left)
+    after = departed(alert, left)
     return (
         structs.replace(after, last_notified=alert.last_notified, is_at_provider=alert.is_at_provider)
         if alert.owed is None
@@ -323,21 +330,21 @@ def never_comes_back(alert: Alert, former: Former) -> Alert:
 
 
 def resolves_what_it_has_left_at_once(alert: Alert) -> Due | None:
-    what = rules.due(alert)
+    what = due(alert)
     return Due.RESOLVE_FORMER if what in (None, Due.TRIGGER) and alert.former else what
 
 
 def is_gone_when_resolved(alert: Alert, sent: Alert) -> Alert | None:
-    return None if alert is sent else rules.resolve_answered(alert, sent)
+    return None if alert is sent else resolve_answered(alert, sent)
 
 
 def is_gone_when_over(alert: Alert, ended_by: Ending) -> Alert | None:
-    after = rules.over(alert, ended_by)
+    after = over(alert, ended_by)
     return None if after is not None and after.owed is None and after.route is None else after
 
 
 def is_gone_when_rejected(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:
-    after, dead = rules.trigger_refused(alert, sent, now)
+    after, dead = trigger_refused(alert, sent, now)
     return (None if after is not None and after.owed is None and after.route is None else after), dead
 
 
@@ -346,7 +353,7 @@ def ends_without_a_word(outbox: TaskOutbox, alert: Alert) -> None:
 
 
 def resolves_once_it_is_told_elsewhere(alert: Alert) -> Due | None:
-    what = rules.due(alert)
+    what = due(alert)
     return Due.RESOLVE_FORMER if what is None and alert.former and alert.is_at_provider else what
 
 
@@ -367,7 +374,7 @@ def has_its_own_incident(alert: Alert) -> bool:
 
 
 def leaves_what_is_under_way(alert: Alert, left: Former | None) -> Alert:
-    return structs.replace(rules.departed(alert, left), unsettled=False)
+    return structs.replace(departed(alert, left), unsettled=False)
 
 
 def writes_no_former(alert: Alert) -> bytes:
@@ -471,9 +478,9 @@ CLOSED_BY_BOTH: tuple[Step, ...] = (
 wire, which lands late."""
 
 CHECKPOINT, OUTBOX, PIPELINE, ENDINGS, BELONGING = (
-    consumer.partition.checkpoint,
-    consumer.alerting.outbox,
-    consumer.pipeline,
+    consumer.tasks.partition.checkpoint,
+    consumer.tasks.alerting.outbox,
+    consumer.deciding.pipeline,
     state.endings,
     providers.belonging,
 )
@@ -538,12 +545,12 @@ MUTANTS = [
     mutant("how long something is owed is read from the wall clock", TaskOutbox, "_left", gives_up_by_the_wall_clock,
            EARLY),
     # silences
-    mutant("what is live at the end of its silences is not told", consumer.partition.unsilencing, "is_live",
+    mutant("what is live at the end of its silences is not told", consumer.tasks.partition.unsilencing, "is_live",
            always(False), LOST, OFFSET, silenced=True),
-    mutant("silences end before their time", consumer.alerting.silence_ends, "ends_at", always(-1.0), SILENT,
+    mutant("silences end before their time", consumer.tasks.alerting.silence_ends, "ends_at", always(-1.0), SILENT,
            silenced=True),
-    mutant("what is silenced while it is resolved is forgotten", rules, "_left_silenced", always(None), LOST, OFFSET,
-           silenced=True),
+    mutant("what is silenced while it is resolved is forgotten", state.answers, "left_silenced", always(None),
+           LOST, OFFSET, silenced=True),
     mutant("what lives again in silence counts as long quiet", Store, "put", puts_without_a_moment, LOST, OFFSET,
            silenced=True),
     mutant("what an earlier owner may have told ends without a word", Pipeline, "possibly_told", takes_as_it_is, ORPHAN,
@@ -581,8 +588,8 @@ MUTANTS = [
            is_an_integration_of_its_own, LIVE, ONLY_HERE, shared=True),
     mutant("a resolve that is under way is forgotten with the key, although both keys have one alert", BELONGING,
            "departed", leaves_what_is_under_way, ONLY_HERE, late=True, shared=True, walk=UNSETTLED_AND_ROTATED),
-    mutant("a close by a retired key is of an alert of its own", rules, "may_be_resolved", has_its_own_incident,
-           ONLY_HERE, late=True, shared=True, walk=CLOSED_BY_BOTH),
+    mutant("a close by a retired key is of an alert of its own", state.occurrences, "may_be_resolved",
+           has_its_own_incident, ONLY_HERE, late=True, shared=True, walk=CLOSED_BY_BOTH),
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from consumer.cli.alerts_order import check_usage, command, not_done, orders
 from consumer.cli.ending import UsageError
 from consumer.cli.main import _parser
 from consumer.config import load_config
-from consumer.feedback.records import Kind
+from consumer.feedback.records import FeedbackKind
 from consumer.kafka.clients import KafkaClients
 from consumer.status.commanded import Stage
 from state.alert import Alert, Status
@@ -33,16 +33,16 @@ def looked(*alerts: Found) -> Looked:
 
 def test_each_key_is_one_order_and_says_whether_it_is_needed() -> None:
     alerts = [found("a"), found("b", Status.ACKNOWLEDGED), found("c", Status.RESOLVING), found("a")]
-    resolve = orders(Kind.RESOLVE, alerts)
+    resolve = orders(FeedbackKind.RESOLVE, alerts)
     assert [(order.dedup_key, len(order.found)) for order in resolve] == [("a", 2), ("b", 1), ("c", 1)]
     assert [order.needless for order in resolve] == [None, None, "the alert is being resolved already"]
-    assert [order.needless for order in orders(Kind.ACKNOWLEDGE, alerts)] == [
+    assert [order.needless for order in orders(FeedbackKind.ACKNOWLEDGE, alerts)] == [
         None,
         "the alert is acknowledged already",
         "the alert is being resolved already",
     ]
     half = [found("a", Status.ACKNOWLEDGED), found("a")]
-    assert [order.needless for order in orders(Kind.ACKNOWLEDGE, half)] == [None], "one of the two is open"
+    assert [order.needless for order in orders(FeedbackKind.ACKNOWLEDGE, half)] == [None], "one of the two is open"
 
 
 def test_keys_are_taken_in_their_order_and_each_that_is_not_there_is_said() -> None:

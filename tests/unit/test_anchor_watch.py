@@ -9,9 +9,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from structlog.testing import CapturingLogger
 
-from consumer.clock import Clock
 from consumer.group.anchor_watch import AGAIN_SECONDS, CHECK_SECONDS, AnchorWatch, Watched
 from consumer.input.beginning import Fit
+from consumer.timing.clock import Clock
 from state.anchors import Anchor
 from tests.support.loop import VirtualLoop
 

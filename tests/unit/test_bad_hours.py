@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.alerting.inbox import CAPACITY
 from consumer.feedback.records import Replay
+from consumer.tasks.alerting.inbox import CAPACITY
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from state.alert import Status
 from state.violation import Record

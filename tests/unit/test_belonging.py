@@ -12,7 +12,9 @@ from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
-from state.alert import Alert, Due, Former, Notified, Owed, Status, due, over
+from state.alert import Alert, Former, Notified, Owed, Status
+from state.due import Due, due
+from state.over import over
 from state.violation import Record, Severity
 
 HOST = "https://events.pagerduty.com"

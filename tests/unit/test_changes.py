@@ -18,7 +18,7 @@ from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings
 from providers.provider import Request
 from providers.rate import Rate
-from providers.sandbox import Answer, Delay, Fault, LoseAnswer, Sandbox, running_sandbox
+from providers.sandbox import Delay, Fault, FaultyAnswer, LoseAnswer, Sandbox, running_sandbox
 from state.violation import Severity, Violation
 from tests.support.pagerduty_schema import check_schema
 
@@ -130,8 +130,8 @@ async def test_while_alerts_need_the_rate_changes_wait() -> None:
 
 async def test_what_was_certainly_not_taken_is_sent_again_and_what_may_have_been_is_not() -> None:
     async with made() as world:
-        world.sandbox.faults.add(Fault(Answer(status=429, headers={"Retry-After": "0"}), times=1))
-        world.sandbox.faults.add(Fault(Answer(status=503, headers={"Retry-After": "0"}), times=1))
+        world.sandbox.faults.add(Fault(FaultyAnswer(status=429, headers={"Retry-After": "0"}), times=1))
+        world.sandbox.faults.add(Fault(FaultyAnswer(status=503, headers={"Retry-After": "0"}), times=1))
         world.changes.offer(change("e1"), 10)
         await world.settled(accepted=1)
         assert world.told() == ["e1", "e1", "e1"]
@@ -148,7 +148,7 @@ async def test_what_was_certainly_not_taken_is_sent_again_and_what_may_have_been
 
 async def test_one_that_is_rejected_is_over_and_the_next_goes_on() -> None:
     async with made() as world:
-        world.sandbox.faults.add(Fault(Answer(status=413), times=1))
+        world.sandbox.faults.add(Fault(FaultyAnswer(status=413), times=1))
         world.changes.offer(change("e1"), 10)
         world.changes.offer(change("e2"), 10)
         await world.settled(rejected=1, accepted=1)

@@ -6,10 +6,10 @@ from typing import Any
 
 from aiokafka.structs import RecordMetadata
 
-from consumer.feedback.moves import Moved, Sender
+from consumer.feedback.moves import Moved, MovingTask
 from consumer.kafka.partitioning import Scheme
-from consumer.partition.checkpoint import Checkpoint, Sink
-from consumer.turns import Turns
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink
+from consumer.timing.turns import Turns
 from state.records import Position
 from state.store import Cut
 
@@ -37,9 +37,9 @@ async def test_it_is_where_its_state_is_also_if_other_tasks_are_told_something_f
         pass
 
     producer: Any = Producer(feedback=0, state=42)
-    letterbox: Any = SimpleNamespace(post=post)
+    dead_letter_writer: Any = SimpleNamespace(write=post)
     clock: Any = SimpleNamespace(now=lambda: 1)
-    sink = Sink(producer, "state", 0, letterbox, clock, Turns(), "feedback")
-    moves = (Moved(Sender("pagerduty", 0, Scheme(2))),)
+    sink = Sink(producer, "state", 0, dead_letter_writer, clock, Turns(), "feedback")
+    moves = (Moved(MovingTask("pagerduty", 0, Scheme(2))),)
     written = await Checkpoint(Cut(()), (), Position("events", 0, 7), moves=moves)._send(sink)
     assert (written.topic, written.offset) == ("state", 42)

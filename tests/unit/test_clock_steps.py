@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from consumer.clock import Clock, Moment
 from consumer.telemetry.clock_steps import LOOK_SECONDS, step_between, watch_clock
+from consumer.timing.clock import Clock, Moment
 from tests.support.loop import VirtualLoop
 
 

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 from msgspec import structs
 
-from consumer.feedback.moves import HandOver, Sender, encode_move
-from consumer.feedback.records import Kind
+from consumer.feedback.moves import HandOver, MovingTask, encode_move
+from consumer.feedback.records import FeedbackKind
 from consumer.kafka.partitioning import Scheme
 from consumer.status.commanded import Awaited, Stage, Watch, stage
 from state.alert import Alert, Owed, Status
@@ -26,25 +26,27 @@ ACKNOWLEDGED = structs.replace(OPEN, status=Status.ACKNOWLEDGED)
 AGAIN = structs.replace(OPEN, begun=3.0)
 RESOLVING = structs.replace(OPEN, status=Status.RESOLVING)
 STATE = TopicPartition("state", 3)
-COMMAND = Awaited(Kind.RESOLVE, STATE, "guard:s", (0, 7), 2.0, [seen_of(OPEN)])
+COMMAND = Awaited(FeedbackKind.RESOLVE, STATE, "guard:s", (0, 7), 2.0, [seen_of(OPEN)])
 TOPICS = {("pagerduty", "group.pagerduty"): "state"}
 
 
 @pytest.mark.parametrize(
     ("kind", "alert", "expected"),
     [
-        (Kind.RESOLVE, OPEN, Stage.UNDONE),
-        (Kind.RESOLVE, ACKNOWLEDGED, Stage.UNDONE),
-        (Kind.RESOLVE, RESOLVING, Stage.TAKEN),
-        (Kind.RESOLVE, None, Stage.DONE),
-        (Kind.ACKNOWLEDGE, OPEN, Stage.UNDONE),
-        (Kind.ACKNOWLEDGE, ACKNOWLEDGING, Stage.TAKEN),
-        (Kind.ACKNOWLEDGE, ACKNOWLEDGED, Stage.DONE),
-        (Kind.ACKNOWLEDGE, RESOLVING, Stage.OVER),
-        (Kind.ACKNOWLEDGE, None, Stage.OVER),
+        (FeedbackKind.RESOLVE, OPEN, Stage.UNDONE),
+        (FeedbackKind.RESOLVE, ACKNOWLEDGED, Stage.UNDONE),
+        (FeedbackKind.RESOLVE, RESOLVING, Stage.TAKEN),
+        (FeedbackKind.RESOLVE, None, Stage.DONE),
+        (FeedbackKind.ACKNOWLEDGE, OPEN, Stage.UNDONE),
+        (FeedbackKind.ACKNOWLEDGE, ACKNOWLEDGING, Stage.TAKEN),
+        (FeedbackKind.ACKNOWLEDGE, ACKNOWLEDGED, Stage.DONE),
+        (FeedbackKind.ACKNOWLEDGE, RESOLVING, Stage.OVER),
+        (FeedbackKind.ACKNOWLEDGE, None, Stage.OVER),
     ],
 )
-def test_a_command_that_was_taken_is_as_far_as_its_alert(kind: Kind, alert: Alert | None, expected: Stage) -> None:
+def test_a_command_that_was_taken_is_as_far_as_its_alert(
+    kind: FeedbackKind, alert: Alert | None, expected: Stage
+) -> None:
     assert stage(kind, alert, is_taken=True) is expected
     assert stage(kind, alert, is_taken=False) is Stage.UNTAKEN
     assert expected.is_final is (expected is not Stage.TAKEN)
@@ -52,12 +54,12 @@ def test_a_command_that_was_taken_is_as_far_as_its_alert(kind: Kind, alert: Aler
 
 @pytest.mark.parametrize("news", News)
 def test_a_command_that_was_not_about_the_alert_as_it_is_says_why(news: News) -> None:
-    for kind in (Kind.RESOLVE, Kind.ACKNOWLEDGE):
+    for kind in (FeedbackKind.RESOLVE, FeedbackKind.ACKNOWLEDGE):
         found = stage(kind, OPEN, is_taken=True, news=news)
         assert (found.value, found.is_final) == (news.value, True)
         assert stage(kind, OPEN, is_taken=False, news=news) is Stage.UNTAKEN
-    assert stage(Kind.RESOLVE, RESOLVING, is_taken=True, news=news) is Stage.TAKEN
-    assert stage(Kind.ACKNOWLEDGE, ACKNOWLEDGED, is_taken=True, news=news) is Stage.DONE
+    assert stage(FeedbackKind.RESOLVE, RESOLVING, is_taken=True, news=news) is Stage.TAKEN
+    assert stage(FeedbackKind.ACKNOWLEDGE, ACKNOWLEDGED, is_taken=True, news=news) is Stage.DONE
 
 
 def record(key: bytes, value: bytes | None, partition: TopicPartition = STATE) -> Any:
@@ -85,7 +87,7 @@ def read_on(watched: Watch) -> None:
 
 
 def hand_over(offset: int, *, to: int, by: int = 3, alert: Alert | None = OPEN, group: str = "group.pagerduty") -> Any:
-    sender = Sender("pagerduty", by, Scheme(6), group=group)
+    sender = MovingTask("pagerduty", by, Scheme(6), group=group)
     key, value, headers = encode_move(HandOver(sender, to, "guard:s", alert, None if alert else 1.0, b"s"))
     return SimpleNamespace(partition=0, offset=offset, key=key, value=value, headers=headers)
 
@@ -194,7 +196,7 @@ def test_what_came_back_before_the_command_was_taken_is_not_ended_by_it() -> Non
 def test_what_got_worse_is_said_also_where_only_its_counts_are_written() -> None:
     record_ = Record("events", 3, 1, 1, None, b"v" * 5000)
     owing = structs.replace(OPEN, owed=Owed(record_, Severity.CRITICAL, 1.0, 1, 1))
-    one = replace(COMMAND, kind=Kind.ACKNOWLEDGE, seen=[seen_of(owing)])
+    one = replace(COMMAND, kind=FeedbackKind.ACKNOWLEDGE, seen=[seen_of(owing)])
     watched = Watch([one], {(STATE, "guard:s"): owing})
     worse = replace(counts_of(owing), highest=Severity.CRITICAL)
     watched.take(checkpoint(8, counts={"guard:s": worse}))
@@ -289,7 +291,7 @@ def test_a_doubt_that_came_up_later_is_not_settled_by_what_was_read_before() -> 
 
 @pytest.mark.slow
 def test_a_record_costs_as_much_as_what_it_is_about_however_many_are_awaited() -> None:
-    awaited = [Awaited(Kind.RESOLVE, STATE, f"k{number}", (0, number)) for number in range(100_000)]
+    awaited = [Awaited(FeedbackKind.RESOLVE, STATE, f"k{number}", (0, number)) for number in range(100_000)]
     watched = Watch(awaited, {(STATE, one.dedup_key): OPEN for one in awaited})
     watched.settle(STATE)
     began = time.process_time()

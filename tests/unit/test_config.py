@@ -15,7 +15,7 @@ from consumer.cli.main import main
 from consumer.config import Config, ConfigError, load_config, needs_repartition, parse_config, secrets_of, short_secrets
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
-from consumer.runner import route_limits
+from consumer.service.runner import route_limits
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import PagerDutySettings

@@ -11,9 +11,9 @@ from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.input.commit_metadata import COMMIT_METADATA, ORDER_METADATA, START_METADATA
-from consumer.partition.restore import StateRefused
-from consumer.repartition import counterpart
-from consumer.repartition.counterpart import Counterpart
+from consumer.tasks.partition.restore import StateRefused
+from consumer.tasks.repartition import counterpart
+from consumer.tasks.repartition.counterpart import Counterpart
 from state.records import Position, encode_position
 
 OF_STAGE = Position("events", 0, 7, group="group", hands=1)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.dlq.dead_letter import Cut, DeadLetter, decode, encoded_size
+from consumer.dlq.dead_letter import CutOriginal, DeadLetter, decode, encoded_size
 from state.violation import Record
 
 RECORD = Record(
@@ -130,7 +130,7 @@ def test_cut_to_any_limit_it_fits_reads_back_and_says_what_it_lacks(
         assert letter.is_cut_at(limit)
         assert encoded_size(*encoded) <= max(limit, least)
         read = decode(*encoded)
-        assert read.cut == Cut(
+        assert read.cut == CutOriginal(
             key_bytes=None if record.key is None else len(record.key),
             value_bytes=None if record.value is None else len(record.value),
             header_count=len(record.headers),

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.build import build_pipelines
-from consumer.clock import Moment
 from consumer.config import parse_config
-from consumer.decisions import (
+from consumer.deciding.decisions import (
     EMPTIED,
     SUPPRESSED,
     BelongsElsewhere,
@@ -20,11 +18,15 @@ from consumer.decisions import (
     Silenced,
     Triggered,
 )
-from consumer.dlq.dead_letter import Stage
-from consumer.pipeline import Pipeline, kept
+from consumer.deciding.pipeline import Pipeline, kept
+from consumer.dlq.dead_letter import DeadLetterStage
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
-from state.alert import due, is_silenced, trigger_accepted
+from consumer.timing.clock import Moment
+from state.answers import trigger_accepted
+from state.due import due
+from state.held import is_silenced
 from state.remembered_ends import End, session
 from state.store import Store
 from state.violation import Record, Severity
@@ -148,20 +150,20 @@ def test_the_end_of_a_session_ends_its_alerts(pipeline: Pipeline, store: Store) 
 def test_poison_is_dead_lettered(pipeline: Pipeline, store: Store) -> None:
     decided = decide(pipeline, store, record(b"{"))
     assert isinstance(decided, DeadLettered)
-    assert decided.dead_letter.stage is Stage.DECODE
+    assert decided.dead_letter.stage is DeadLetterStage.DECODE
 
 
 def test_what_is_too_old_to_page_anybody_is_dead_lettered(pipeline: Pipeline, store: Store) -> None:
     old = record(denied(at=NOW - 7200))
     decided = decide(pipeline, store, old)
     assert isinstance(decided, DeadLettered)
-    assert (decided.dead_letter.stage, decided.dead_letter.retryable) == (Stage.STALE, True)
+    assert (decided.dead_letter.stage, decided.dead_letter.retryable) == (DeadLetterStage.STALE, True)
 
 
 def test_what_a_fault_makes_undecidable_is_dead_lettered(pipeline: Pipeline) -> None:
     decided = pipeline.undecidable(record(denied()), ZeroDivisionError())
     assert (decided.dead_letter.stage, decided.dead_letter.error) == (
-        Stage.DECIDE,
+        DeadLetterStage.DECIDE,
         "internal error: ZeroDivisionError",
     )
 

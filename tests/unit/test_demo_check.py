@@ -8,7 +8,7 @@ import pytest
 from consumer.demo.check import Check, check_count, check_incidents
 from consumer.demo.oracle import Demand, Produced, demands
 from consumer.demo.scrape import PipelineNumbers, parse
-from consumer.demo.stage import OPSGENIE_KEY, PIPELINES, RULES, Stage, pagerduty_key, route_shown
+from consumer.demo.stage import OPSGENIE_KEY, PIPELINES, RULES, DemoStage, pagerduty_key, route_shown
 from consumer.demo.summary import checks
 from providers.sandbox import Incident
 from tests.support.events import event as security_event
@@ -234,8 +234,8 @@ def test_metrics_are_added_up_by_pipeline() -> None:
 
 
 def test_the_stage_has_names_of_its_own_only_on_a_broker_of_others() -> None:
-    own = Stage("127.0.0.1:9092", "http://127.0.0.1:1", 8080, 60).config()["kafka"]
+    own = DemoStage("127.0.0.1:9092", "http://127.0.0.1:1", 8080, 60).config()["kafka"]
     assert "topics" not in own
-    shared = Stage("127.0.0.1:9092", "http://127.0.0.1:1", 8080, 60, "ab12").config()["kafka"]
+    shared = DemoStage("127.0.0.1:9092", "http://127.0.0.1:1", 8080, 60, "ab12").config()["kafka"]
     assert shared["group_id"] == "clawdstrike-demo-ab12"
     assert all(name.startswith("clawdstrike-demo-ab12.") for name in shared["topics"].values())

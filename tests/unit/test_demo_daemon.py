@@ -12,7 +12,7 @@ from aiohttp import web
 from consumer.demo import daemon as module
 from consumer.demo.agents import AGENTS
 from consumer.demo.daemon import Daemon, PostError
-from consumer.demo.engine import Session, Verdict
+from consumer.demo.engine import DemoSession, DemoVerdict
 from consumer.demo.traffic import Traffic, TrafficError
 from consumer.telemetry.server import serving
 from tests.support.events import event
@@ -90,10 +90,10 @@ class Posts:
 class Engines:
     """Allow everything."""
 
-    def of_session(self) -> Verdict:
-        return Verdict(True, "engine", "info", "Allowed", "strict", "")
+    def of_session(self) -> DemoVerdict:
+        return DemoVerdict(True, "engine", "info", "Allowed", "strict", "")
 
-    def decide(self, action: Any, session: Session) -> Verdict:
+    def decide(self, action: Any, session: DemoSession) -> DemoVerdict:
         return self.of_session()
 
     def __getitem__(self, ruleset: str) -> "Engines":

@@ -6,7 +6,7 @@ import pytest
 from consumer.demo import agents, engine, events
 from consumer.demo.actions import Action, ApplyPatch, CallTool, Connect, ReadFile, ReadText, RunCommand, WriteFile
 from consumer.demo.agents import AGENTS, TEMPTATIONS, sessions_of
-from consumer.demo.engine import Engine, EngineMissing, Session
+from consumer.demo.engine import DemoSession, Engine, EngineMissing
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import EndRules, Filter
 from state.violation import Record, Severity
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 pytest.importorskip("clawdstrike")
 
 NOW = 1_790_000_000.25
-SESSION = Session("s-1", "acme-corp-coder", "coder", "mira", "acme-corp", "production", "platform", "strict")
+SESSION = DemoSession("s-1", "acme-corp-coder", "coder", "mira", "acme-corp", "production", "platform", "strict")
 AWS_KEY = "AKIA" + "IOSFODNN7" + "EXAMPLE"
 PATH = "/workspace/src/app.py"
 

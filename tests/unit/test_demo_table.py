@@ -9,10 +9,10 @@ from rich.console import Console
 
 from consumer.demo.agents import AGENTS
 from consumer.demo.oracle import Produced
-from consumer.demo.problems import Problem, Problems, Seen
+from consumer.demo.problems import DemoProblem, Problems, SeenProblem
 from consumer.demo.scrape import PipelineNumbers
 from consumer.demo.stage import OPSGENIE_KEY, PIPELINES, pagerduty_key
-from consumer.demo.table import PLAIN_SECONDS, Display, Rate, Snapshot, problem_line, sentence, table
+from consumer.demo.table import PLAIN_SECONDS, DemoRate, Display, Snapshot, problem_line, sentence, table
 from providers.sandbox import Incident
 
 PAGE = "http://127.0.0.1:31234/"
@@ -42,7 +42,7 @@ def incident(
     )  # fmt: skip
 
 
-def run() -> Seen:
+def run() -> SeenProblem:
     """A run with every agent, every state, and one agent that asks very often."""
     produced: list[Produced] = []
     incidents: list[Incident] = []
@@ -60,7 +60,7 @@ def run() -> Seen:
     return Problems().at(produced, incidents)
 
 
-def snapshot(elapsed: float = 2.0, seen: Seen | None = None) -> Snapshot:
+def snapshot(elapsed: float = 2.0, seen: SeenProblem | None = None) -> Snapshot:
     numbers = {name: PipelineNumbers() for name in PIPELINES}
     numbers["pagerduty"].notifications.update(accepted=3, unavailable=2)
     return Snapshot(elapsed, 60, 99.6, run() if seen is None else seen, numbers, PAGE)
@@ -97,11 +97,11 @@ def test_a_problem_is_one_line_with_its_state_first(width: int) -> None:
 
 
 def test_nothing_moves_when_numbers_and_names_grow() -> None:
-    def of(problem: Problem) -> str:
+    def of(problem: DemoProblem) -> str:
         return problem_line(problem, 60).plain
 
-    small = Problem(guard="x", agent="a", tenant="t", severity="high", dedup_keys={"pagerduty": "k"})
-    large = Problem(
+    small = DemoProblem(guard="x", agent="a", tenant="t", severity="high", dedup_keys={"pagerduty": "k"})
+    large = DemoProblem(
         guard="g" * 40, agent="a" * 40, tenant="t" * 40, severity="critical", events=123_456,
         dedup_keys={"pagerduty": "k"}, incidents=(incident("pagerduty", "k", "ended"),),
     )  # fmt: skip
@@ -112,7 +112,7 @@ def test_nothing_moves_when_numbers_and_names_grow() -> None:
 def test_from_80_columns_on_it_says_who_was_told() -> None:
     teams = ("security", "network", "soc", "data-oncall")
     keys = {"opsgenie": "o", "pagerduty": "p"}
-    one = Problem(
+    one = DemoProblem(
         guard="egress_allowlist", agent="support-bot", tenant="acme-corp", severity="high", dedup_keys=keys,
         incidents=(incident("pagerduty", "p"), incident("opsgenie", "o", teams=teams)),
     )  # fmt: skip
@@ -139,25 +139,25 @@ def test_on_a_low_terminal_the_newest_are_shown_and_the_others_counted() -> None
 
 
 def test_an_agents_text_is_no_markup() -> None:
-    one = Problem(guard="[red]g", agent="[/]", tenant="t", severity="high", dedup_keys={})
+    one = DemoProblem(guard="[red]g", agent="[/]", tenant="t", severity="high", dedup_keys={})
     assert "[red]g" in problem_line(one, 60).plain
-    assert any("[red]g" in line for line in printed(snapshot(seen=Seen(problems=(one,))), 60))
+    assert any("[red]g" in line for line in printed(snapshot(seen=SeenProblem(problems=(one,))), 60))
 
 
 # --- the sentence
 
 
 def test_the_sentence_counts_events_violations_problems_and_pages() -> None:
-    assert " ".join(sentence(Seen(1_133, 185, 30, 20, run().problems))) == (
+    assert " ".join(sentence(SeenProblem(1_133, 185, 30, 20, run().problems))) == (
         "1,133 events · 185 violations → 10 problems → 30 pages, 20 already resolved"
     )
-    assert " ".join(sentence(Seen(1, 1, 1, 0, run().problems[:1]))) == (
+    assert " ".join(sentence(SeenProblem(1, 1, 1, 0, run().problems[:1]))) == (
         "1 event · 1 violation → 1 problem → 1 page, 0 already resolved"
     )
 
 
 def test_where_it_does_not_fit_it_is_broken_before_an_arrow() -> None:
-    seen = Seen(123_456, 18_500, 3_000, 2_000, run().problems)
+    seen = SeenProblem(123_456, 18_500, 3_000, 2_000, run().problems)
     first, second = printed(snapshot(seen=seen), 60)[:2]
     assert first == "123,456 events · 18,500 violations"
     assert second == "→ 10 problems → 3,000 pages, 2,000 already resolved"
@@ -213,7 +213,7 @@ def test_on_a_terminal_the_sentence_is_on_top() -> None:
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
-    rate = Rate()
+    rate = DemoRate()
     assert rate.at(0.0, 0) == 0
     assert rate.at(1.0, 100) == 100
     for second in range(2, 10):

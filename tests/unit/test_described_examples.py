@@ -11,7 +11,7 @@ import pytest
 from consumer.config import Config, parse_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session
-from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger
+from providers.notification import Acknowledge, AlertSummary, Notification, Origin, Resolve, Trigger
 from providers.notify import check, deliver
 from providers.provider import Provider
 from providers.table import build
@@ -46,7 +46,7 @@ def violation(**facts: Any) -> Violation:
 
 def trigger(dedup_key: str = "forbidden_path:sess-1", of: Violation | None = None, **facts: Any) -> Trigger:
     of = of or violation()
-    story = Story(4, NOW, NOW + 90, Severity.CRITICAL)
+    story = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
     return Trigger(dedup_key, of, facts.pop("severity", of.severity), story, origin=Origin("events", 3, 42), **facts)
 
 

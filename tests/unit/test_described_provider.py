@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.build import build_pipelines
 from consumer.cli.check_config import check_config
 from consumer.cli.main import main
 from consumer.config import Config, ConfigError, parse_config, secrets_of, short_secrets, without_effect
 from consumer.kafka.topic_specs import topics_of
-from consumer.runner import route_limits
+from consumer.service.build import build_pipelines
+from consumer.service.runner import route_limits
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.configured.settings import ConfiguredSettings
 from providers.notification import Acknowledge, Resolve

@@ -22,7 +22,7 @@ from providers.configured.template import (
     compile_tree,
     texts_of,
 )
-from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger
+from providers.notification import Acknowledge, AlertSummary, Notification, Origin, Resolve, Trigger
 from state.alert import Ending
 from state.violation import Severity, Violation
 from tests.unit.test_described_examples import HOSTILE, NOW, violation
@@ -32,7 +32,7 @@ NAMES = Names(facts.OF_TRIGGER, has_secret=True, secrets={"source": "S/0?1"})
 
 def told(of: Violation | None = None, **more: Any) -> Told:
     of = of or violation()
-    story = Story(4, NOW, NOW + 90, Severity.CRITICAL)
+    story = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
     trigger = Trigger("a key", of, Severity.CRITICAL, story, **more)
     return Told(trigger, "A:key", "s3cr3t/x y", "P1")
 

@@ -9,7 +9,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 
 from consumer.config import Config
-from consumer.repartition.disagreement import disagreement, topics_of_groups
+from consumer.tasks.repartition.disagreement import disagreement, topics_of_groups
 
 GROUP, STAGE = "clawdstrike-alerting.pagerduty", "clawdstrike-alerting.pagerduty-repartition"
 EVENTS, KEYED = "clawdstrike.events", "clawdstrike.alerting.keyed.pagerduty"

@@ -17,8 +17,8 @@ from consumer.cli.dlq import keeping_of
 from consumer.cli.main import _parser, main
 from consumer.cli.terminal import age, plain, show_facts, show_json, show_table
 from consumer.cli.times import moment_of
-from consumer.replay.letters import replay_group
 from consumer.replay.replay import Keeping
+from consumer.replay.stored_dead_letters import replay_group
 
 CONFIG = """
 kafka: {bootstrap_servers: "127.0.0.1:1", startup_timeout: 1s}

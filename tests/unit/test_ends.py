@@ -6,10 +6,10 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 
-from consumer.clock import Clock
 from consumer.group.ends import PartitionEnds
 from consumer.input.progress import STANDSTILL_SECONDS, Progress
 from consumer.kafka.watermarks import Watermarks
+from consumer.timing.clock import Clock
 
 A, B = TopicPartition("events", 0), TopicPartition("events", 1)
 

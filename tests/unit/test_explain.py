@@ -11,14 +11,14 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from consumer.build import build_pipelines
 from consumer.cli.main import main
-from consumer.clock import Moment
 from consumer.config import Config, parse_config
+from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
+from consumer.timing.clock import Moment
 from consumer.tuning.explain import Configured, Explanation, Question, explain
-from consumer.tuning.life import Life, Search
+from consumer.tuning.life import KeyLife, Search
 from consumer.tuning.lines import line_of
 from consumer.tuning.simulated import Simulated
 from state.alert import Alert, Status
@@ -246,7 +246,7 @@ def test_a_recorded_event_is_explained_by_those_before_it() -> None:
 
 
 def test_the_life_of_a_key() -> None:
-    life = Life(configured(config_of()), GUARD)
+    life = KeyLife(configured(config_of()), GUARD)
     times = [0.0, 100.0, 200.0, 600.0, 5000.0]
     for number, at in enumerate(times):
         life.take(record(event(severity="high", at=NOW + at), NOW + at, number), NOW + at)

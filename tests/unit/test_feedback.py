@@ -11,10 +11,10 @@ from msgspec import structs
 from consumer.dlq.dead_letter import DeadLetter, decode
 from consumer.feedback.records import (
     HISTORY_BYTES,
-    Command,
+    FeedbackKind,
     FromProvider,
-    Kind,
     MalformedFeedback,
+    OperatorCommand,
     Replay,
     decode_feedback,
     encode_command,
@@ -80,14 +80,16 @@ SEEN_JSON = b'[{"begun": 1, "first_seen": 1, "last_seen": 2, "occurrences": 3, "
 
 def test_a_command_without_what_was_seen_is_one_all_the_same_and_a_later_release_may_say_more() -> None:
     for value in (b'{"at": 1, "by": "me"}', b'{"at": 1, "by": "me", "seen": null, "more": 7}'):
-        assert decode_feedback(b"k", value, RESOLVE, NOW) == Command(Kind.RESOLVE, "p", "k", 1.0, "me")
+        assert decode_feedback(b"k", value, RESOLVE, NOW) == OperatorCommand(FeedbackKind.RESOLVE, "p", "k", 1.0, "me")
     seen = Seen(1.0, 1.0, 2.0, 3, Severity.HIGH)
     value = b'{"at": 1, "by": "me", "seen": %b}' % (SEEN_JSON % b"3")
-    assert decode_feedback(b"k", value, RESOLVE, NOW) == Command(Kind.RESOLVE, "p", "k", 1.0, "me", (seen,))
+    assert decode_feedback(b"k", value, RESOLVE, NOW) == OperatorCommand(
+        FeedbackKind.RESOLVE, "p", "k", 1.0, "me", (seen,)
+    )
 
 
 @given(
-    st.sampled_from([Kind.ACKNOWLEDGE, Kind.RESOLVE]),
+    st.sampled_from([FeedbackKind.ACKNOWLEDGE, FeedbackKind.RESOLVE]),
     TEXT,
     TEXT.filter(lambda text: 0 < len(text.encode()) < 2000),
     st.floats(0, 4e9),
@@ -95,9 +97,9 @@ def test_a_command_without_what_was_seen_is_one_all_the_same_and_a_later_release
     st.lists(SEEN, max_size=3).map(tuple),
 )
 def test_a_command_comes_back_as_it_was(
-    kind: Kind, provider: str, dedup_key: str, at: float, by: str, seen: tuple[Seen, ...]
+    kind: FeedbackKind, provider: str, dedup_key: str, at: float, by: str, seen: tuple[Seen, ...]
 ) -> None:
-    command = Command(kind, provider, dedup_key, at, by, seen)
+    command = OperatorCommand(kind, provider, dedup_key, at, by, seen)
     assert decode_feedback(*encode_command(command), NOW) == replace(command, at=min(at, NOW / 1000))
 
 

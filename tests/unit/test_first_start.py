@@ -10,10 +10,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupLoadInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
 from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.input.first_start import FirstStart, has_begun
 from consumer.input.partition_input import PartitionInput
+from consumer.timing.clock import Clock
 
 TOPIC, STATE = "events", "state"
 

@@ -14,7 +14,7 @@ from consumer.input import former_input
 from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA
 from consumer.input.former_input import FormerInput
 from consumer.input.inputs import inputs_of
-from consumer.repartition.former_stage import FormerStage
+from consumer.tasks.repartition.former_stage import FormerStage
 from state.anchors import anchor_of
 from state.records import InputPlace, Position
 from state.violation import Record

@@ -21,7 +21,6 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from consumer.clock import Clock
 from consumer.group import supervision
 from consumer.group.member import GroupMember
 from consumer.group.subscription import Subscription
@@ -30,12 +29,13 @@ from consumer.input.first_start import FirstStart
 from consumer.input.partition_input import PartitionInput
 from consumer.input.progress import Progress
 from consumer.kafka.instance_id import InstanceIdTaken
-from consumer.kafka.silence import SILENT_SECONDS
+from consumer.kafka.unanswered_fetches import SILENT_SECONDS
 from consumer.kafka.unreadable import RETRY_SECONDS, UnreadableRecords
 from consumer.kafka.watermarks import Watermarks
-from consumer.partition.ownership import NotOwner, Proofs
-from consumer.partition.restore import StateRefused
-from consumer.turns import Turns
+from consumer.tasks.partition.ownership import NotOwner, Proofs
+from consumer.tasks.partition.restore import StateRefused
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 from providers.retry import Backoff
 from tests.support.waiting import wait_until
 

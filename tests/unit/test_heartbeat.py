@@ -12,26 +12,11 @@ from providers.notify import Classify
 from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.provider import HeartbeatCalls, Request
+from tests.support.log import RecordedLog
 
 API_KEY = "0f1e2d3c-opsgenie-key"
 HEARTBEAT = {"enabled": True, "name": "prod/1", "interval_minutes": 5}
 PATH = "https://api.opsgenie.com/v2/heartbeats"
-
-
-class _Log:
-    """A logger that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str, dict[str, Any]]] = []
-
-    def debug(self, event: str, **fields: Any) -> None:
-        self.lines.append(("debug", event, fields))
-
-    def warning(self, event: str, **fields: Any) -> None:
-        self.lines.append(("warning", event, fields))
-
-    def events(self) -> list[str]:
-        return [event for _, event, _ in self.lines]
 
 
 class _Sender:
@@ -63,8 +48,8 @@ def calls(**heartbeat: Any) -> HeartbeatCalls:
 
 async def _run(
     statuses: Sequence[int | None], *, turns: int, healthy: Callable[[], str | None] = _well
-) -> tuple[_Log, _Sender, list[str], list[float]]:
-    log, sender, pings, slept = _Log(), _Sender(statuses), list[str](), list[float]()
+) -> tuple[RecordedLog, _Sender, list[str], list[float]]:
+    log, sender, pings, slept = RecordedLog(), _Sender(statuses), list[str](), list[float]()
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)

@@ -14,38 +14,29 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from consumer.clock import Clock
-from consumer.history.step import SCHEMA, CloudEvents, Kind, NoStep, Reason, Step, decode, encode, schema, schema_of
+from consumer.history.step import SCHEMA, CloudEvents, NoStep, Reason, Step, StepKind, decode, encode, schema, schema_of
 from consumer.history.steps import STEP_BYTES, StepsCut, TaskSteps, actor_of, kept_actor
 from consumer.history.topic import HistoryTopic
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused
-from consumer.partition.checkpoint import Checkpoint, Sink, step_records
+from consumer.kafka.transaction import TransactionRefused
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink, step_records
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.metrics import STEPS, Metrics
 from consumer.telemetry.state_metrics import PipelineState
-from state.alert import (
-    Alert,
-    Ending,
-    LastStep,
-    Occurrence,
-    Owed,
-    acknowledge,
-    last_step_of,
-    occurred,
-    over,
-    overflowed,
-    trigger_accepted,
-    trigger_refused,
-)
+from consumer.timing.clock import Clock
+from state.acknowledging import acknowledge
+from state.alert import Alert, Ending, LastStep, Owed, last_step_of
+from state.answers import overflowed, trigger_accepted, trigger_refused
 from state.joined import joined
+from state.occurrences import Occurrence, occurred
+from state.over import over
 from state.records import Position, decode_alert, encode_alert
 from state.remembered_ends import session
 from state.store import Cut
 from state.violation import Record, Severity, Violation
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.history import POLICY, task_steps, topic_there
-from tests.support.letterbox import large_letterbox
 
 EPOCH = 1_800_000_000.0
 
@@ -127,15 +118,15 @@ def test_a_life_is_told_step_by_step(task: Task) -> None:
     assert ended.last_step == LastStep(EPOCH + 50, 5)
     steps = task.taken()
     assert [(step.kind, step.at - EPOCH, step.severity, step.occurrences, step.suppressed) for step in steps] == [
-        (Kind.TRIGGERED, 0, "high", 1, 0),
-        (Kind.TOLD, 3, "high", 2, 1),
-        (Kind.TRIGGERED, 10, "critical", 5, 2),
-        (Kind.RAISED, 12, "critical", 5, 0),
-        (Kind.ACKNOWLEDGED, 20, "critical", 5, 0),
-        (Kind.RESOLVED, 50, "critical", 5, 0),
+        (StepKind.TRIGGERED, 0, "high", 1, 0),
+        (StepKind.TOLD, 3, "high", 2, 1),
+        (StepKind.TRIGGERED, 10, "critical", 5, 2),
+        (StepKind.RAISED, 12, "critical", 5, 0),
+        (StepKind.ACKNOWLEDGED, 20, "critical", 5, 0),
+        (StepKind.RESOLVED, 50, "critical", 5, 0),
     ]
     assert [step.seconds for step in steps] == [None, 3, 7, 2, 8, 30]
-    assert [step.reason for step in steps if step.kind is Kind.TRIGGERED] == [Reason.NEW, Reason.RAISED]
+    assert [step.reason for step in steps if step.kind is StepKind.TRIGGERED] == [Reason.NEW, Reason.RAISED]
     assert [step.actor for step in steps[-2:]] == ["operator:ann@desk", "quiet"]
     assert {step.life for step in steps} == {opened.begun}
     first, told = steps[:2]
@@ -153,9 +144,9 @@ def test_a_life_is_told_step_by_step(task: Task) -> None:
 
 @pytest.mark.parametrize(
     ("at", "event_at", "reason", "kind"),
-    [(3601, 3601, Reason.RENOTIFY, Kind.TOLD_AGAIN), (100, 100, Reason.WINDOW, Kind.TOLD_AGAIN)],
+    [(3601, 3601, Reason.RENOTIFY, StepKind.TOLD_AGAIN), (100, 100, Reason.WINDOW, StepKind.TOLD_AGAIN)],
 )
-def test_why_it_is_told_again(task: Task, at: float, event_at: float, reason: Reason, kind: Kind) -> None:
+def test_why_it_is_told_again(task: Task, at: float, event_at: float, reason: Reason, kind: StepKind) -> None:
     alert = task.told(after(None, 0), 1)
     again = after(alert, event_at)
     task.now = at
@@ -185,10 +176,10 @@ def test_what_becomes_a_dead_letter_says_why(task: Task) -> None:
     task.steps.buried(again, owed_by(again), "given_up", None, "default")
     steps = task.taken()
     assert [(step.kind, step.reason) for step in steps] == [
-        (Kind.DEAD_LETTERED, "rejected_400"),
-        (Kind.DEAD_LETTERED, "overflow"),
-        (Kind.TRIGGERED, Reason.UNTOLD),
-        (Kind.GIVEN_UP, "given_up"),
+        (StepKind.DEAD_LETTERED, "rejected_400"),
+        (StepKind.DEAD_LETTERED, "overflow"),
+        (StepKind.TRIGGERED, Reason.UNTOLD),
+        (StepKind.GIVEN_UP, "given_up"),
     ]
     assert (steps[0].first_offset, steps[0].last_offset, steps[0].event_id) == (3, 4, "e-1")
 
@@ -197,7 +188,7 @@ def test_an_alert_whose_end_was_heard_of_before_is_over_at_once(task: Task) -> N
     ended = over(after(None, 0), Ending.SESSION_END)
     assert ended is not None
     task.steps.resolved(task.steps.triggered(ended, VIOLATION), "session_end")
-    assert [step.kind for step in task.taken()] == [Kind.TRIGGERED, Kind.RESOLVED]
+    assert [step.kind for step in task.taken()] == [StepKind.TRIGGERED, StepKind.RESOLVED]
 
 
 def test_where_nobody_wants_it_nothing_is_kept() -> None:
@@ -207,13 +198,13 @@ def test_where_nobody_wants_it_nothing_is_kept() -> None:
         assert steps.triggered(alert, VIOLATION) is alert
         assert steps.resolved(alert, "quiet") is alert
         assert steps.buried(alert, owed_by(alert), "overflow", None) is alert
-        steps.left(Kind.FORGOTTEN, alert)
+        steps.left(StepKind.FORGOTTEN, alert)
         assert not steps
         assert steps.cut() is None
 
 
 def test_each_kind_of_step_has_its_series() -> None:
-    assert [kind.value for kind in Kind] == list(STEPS)
+    assert [kind.value for kind in StepKind] == list(STEPS)
 
 
 def test_who_ends_an_alert_by_an_event() -> None:
@@ -255,7 +246,7 @@ def test_of_two_alerts_that_become_one_the_steps_of_both_count() -> None:
 
 ANY_STEP = st.builds(
     Step,
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(StepKind),
     at=st.floats(0, 4e9),
     provider=st.sampled_from(["pagerduty", "jsm"]),
     partition=st.integers(0, 9999),
@@ -285,7 +276,7 @@ def test_the_schema_in_the_package_is_that_of_the_step() -> None:
 
 
 def test_what_a_later_release_adds_is_left_out() -> None:
-    step = Step(kind=Kind.TOLD, at=1.0, provider="p", partition=0, dedup_key="k", severity="high", occurrences=1)
+    step = Step(kind=StepKind.TOLD, at=1.0, provider="p", partition=0, dedup_key="k", severity="high", occurrences=1)
     assert decode(orjson.dumps({**orjson.loads(encode(step)), "mood": "good"})) == step
 
 
@@ -299,7 +290,13 @@ def test_what_is_no_step_is_said_in_one_line(value: bytes | None) -> None:
 
 def test_the_headers_are_those_of_a_cloud_event() -> None:
     step = Step(
-        kind=Kind.TOLD, at=1_800_000_000.25, provider="p", partition=0, dedup_key="k", severity="high", occurrences=1
+        kind=StepKind.TOLD,
+        at=1_800_000_000.25,
+        provider="p",
+        partition=0,
+        dedup_key="k",
+        severity="high",
+        occurrences=1,
     )
     headers = dict(CloudEvents("urn:clawdstrike-alerting:g", "abc").headers(step, 7))
     assert headers["ce_time"] == b"2027-01-15T08:00:00.250Z"
@@ -355,7 +352,7 @@ def checkpoint(task: Task) -> Checkpoint:
 
 def sink(producer: Sent) -> Sink:
     made: Any = producer
-    return Sink(made, "state", 2, large_letterbox("dlq"), RecordClock(Clock.system()))
+    return Sink(made, "state", 2, large_dead_letter_writer("dlq"), RecordClock(Clock.system()))
 
 
 async def _commit(written: Checkpoint, producer: Sent) -> None:
@@ -371,7 +368,7 @@ def test_the_steps_are_in_the_transaction_of_the_checkpoint() -> None:
 def test_a_topic_that_does_not_take_them_holds_nothing_else_up() -> None:
     task = Task()
     written = checkpoint(task)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(TransactionRefused) as refused:
         asyncio.run(_commit(written, Sent(history=TopicAuthorizationFailedError())))
     assert refused.value.is_mended
     assert not task.topic.is_there
@@ -391,7 +388,7 @@ def test_one_that_does_not_answer_is_looked_for_before_it_is_written_to_again() 
     asyncio.run(topic.look())
     task.steps._topic = topic
     written = checkpoint(task)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(TransactionRefused) as refused:
         asyncio.run(_commit(written, Sent(history=KafkaTimeoutError())))
     assert not refused.value.is_mended
     again = Sent()
@@ -453,11 +450,11 @@ def test_a_missing_topic_is_told_once_and_looked_for_by_each_task() -> None:
 def test_the_records_stand_in_their_order_in_one_partition() -> None:
     task = Task(partitions=2)
     alert = task.told(task.steps.triggered(after(None, 0), VIOLATION), 1)
-    task.steps.left(Kind.FORGOTTEN, alert)
+    task.steps.left(StepKind.FORGOTTEN, alert)
     cut = task.steps.cut()
     assert isinstance(cut, StepsCut)
     records: list[Outgoing] = list(step_records(cut, sink(Sent())))
     assert {(record.topic, record.partition, record.key) for record in records} == {("history", 0, b"k")}
-    assert [decode(record.value).kind for record in records] == [Kind.TRIGGERED, Kind.TOLD, Kind.FORGOTTEN]
+    assert [decode(record.value).kind for record in records] == [StepKind.TRIGGERED, StepKind.TOLD, StepKind.FORGOTTEN]
     ids = [dict(record.headers)["ce_id"] for record in records]
     assert ids == [b"u-0", b"u-1", b"u-2"]

@@ -12,19 +12,19 @@ import consumer.history.stats as module
 from consumer.cli.alert_history import AlertHistory, is_gone, show_history, steps_about, to_json
 from consumer.cli.alerts_stats import dimensions, report, show
 from consumer.history.stats import DAY_SECONDS, DIMENSIONS, OTHERS, Figures, Spans, Stats
-from consumer.history.step import Kind, Reason, Step
+from consumer.history.step import Reason, Step, StepKind
 from consumer.history.steps import EARLY_SECONDS
 
 EPOCH = 1_800_000_000.0
 
 
-def step(kind: Kind, at: float, key: str = "k", **facts: Any) -> Step:
+def step(kind: StepKind, at: float, key: str = "k", **facts: Any) -> Step:
     given = {"guard": "egress", "tenant": "acme", "severity": "high", "occurrences": 1, "life": 0.0, **facts}
     return Step(kind=kind, at=EPOCH + at, provider="pagerduty", partition=0, dedup_key=key, **given)
 
 
 def begun(at: float, key: str = "k", reason: Reason = Reason.NEW, **facts: Any) -> Step:
-    return step(Kind.TRIGGERED, at, key, reason=reason, life=at, **facts)
+    return step(StepKind.TRIGGERED, at, key, reason=reason, life=at, **facts)
 
 
 def figures(*steps: Step, by: tuple[str, ...] = ()) -> Figures:
@@ -38,11 +38,11 @@ def figures(*steps: Step, by: tuple[str, ...] = ()) -> Figures:
 def test_a_life_is_counted() -> None:
     found = figures(
         begun(0),
-        step(Kind.TOLD, 2, suppressed=3, route="default"),
-        step(Kind.TRIGGERED, 50, reason=Reason.RAISED, suppressed=5, severity="critical"),
-        step(Kind.RAISED, 51, severity="critical"),
-        step(Kind.ACKNOWLEDGED, 62, actor="operator:ann"),
-        step(Kind.RESOLVED, 400, actor="quiet", suppressed=1),
+        step(StepKind.TOLD, 2, suppressed=3, route="default"),
+        step(StepKind.TRIGGERED, 50, reason=Reason.RAISED, suppressed=5, severity="critical"),
+        step(StepKind.RAISED, 51, severity="critical"),
+        step(StepKind.ACKNOWLEDGED, 62, actor="operator:ann"),
+        step(StepKind.RESOLVED, 400, actor="quiet", suppressed=1),
     ).to_json()
     assert (found["alerts"], found["occurrences"], found["suppressed"], found["pages"]) == (1, 11, 9, 2)
     assert found["suppressed_per_page"] == 4.5
@@ -54,12 +54,12 @@ def test_a_life_is_counted() -> None:
 
 def test_a_life_that_begins_in_silence_is_one_life_and_its_silence_is_no_time_to_told() -> None:
     found = figures(
-        step(Kind.SILENCED, 0, actor="silence:leak"),
-        step(Kind.TRIGGERED, 600, reason=Reason.SILENCE_ENDED, suppressed=4, occurrences=5, seconds=600.0),
-        step(Kind.TOLD, 601, occurrences=5, seconds=1.0),
-        step(Kind.RESOLVED, 900, actor="quiet", occurrences=5, seconds=299.0),
-        step(Kind.SILENCED, 1000, actor="silence:leak", life=1000.0),
-        step(Kind.RESOLVED, 2000, actor="silence:leak", life=1000.0, seconds=1000.0),
+        step(StepKind.SILENCED, 0, actor="silence:leak"),
+        step(StepKind.TRIGGERED, 600, reason=Reason.SILENCE_ENDED, suppressed=4, occurrences=5, seconds=600.0),
+        step(StepKind.TOLD, 601, occurrences=5, seconds=1.0),
+        step(StepKind.RESOLVED, 900, actor="quiet", occurrences=5, seconds=299.0),
+        step(StepKind.SILENCED, 1000, actor="silence:leak", life=1000.0),
+        step(StepKind.RESOLVED, 2000, actor="silence:leak", life=1000.0, seconds=1000.0),
     ).to_json()
     assert (found["alerts"], found["occurrences"], found["pages"], found["silenced"]) == (2, 6, 1, 2)
     assert found["time_to_told_p50"] is None
@@ -77,33 +77,44 @@ def test_a_life_that_begins_in_silence_is_one_life_and_its_silence_is_no_time_to
     ],
 )
 def test_what_is_noise(ended: dict[str, Any], noise: float) -> None:
-    assert figures(begun(0), step(Kind.TOLD, 0), step(Kind.RESOLVED, **ended)).noise == noise
+    assert figures(begun(0), step(StepKind.TOLD, 0), step(StepKind.RESOLVED, **ended)).noise == noise
 
 
 def test_what_was_acknowledged_and_ended_by_itself_is_none() -> None:
-    assert figures(begun(0), step(Kind.TOLD, 0), step(Kind.ACKNOWLEDGED, 5), step(Kind.RESOLVED, 9)).noise == 0
+    assert (
+        figures(begun(0), step(StepKind.TOLD, 0), step(StepKind.ACKNOWLEDGED, 5), step(StepKind.RESOLVED, 9)).noise == 0
+    )
 
 
 def test_what_was_never_told_is_none() -> None:
-    found = figures(begun(0), step(Kind.DEAD_LETTERED, 3), step(Kind.RESOLVED, 9, actor="quiet"))
+    found = figures(begun(0), step(StepKind.DEAD_LETTERED, 3), step(StepKind.RESOLVED, 9, actor="quiet"))
     assert (found.noise, found.buried, found.pages) == (0, 1, 0)
 
 
 @pytest.mark.parametrize(("later", "back"), [(DAY_SECONDS, 1), (DAY_SECONDS + 1, 0)])
 def test_the_same_problem_comes_back_within_a_day(later: float, back: int) -> None:
-    once = (begun(0), step(Kind.TOLD, 0), step(Kind.ACKNOWLEDGED, 1), step(Kind.RESOLVED, 1000, actor="operator:ann"))
-    again = (begun(1000 + later), step(Kind.TOLD, 1000 + later), step(Kind.RESOLVED, 9000 + later, actor="operator:b"))
+    once = (
+        begun(0),
+        step(StepKind.TOLD, 0),
+        step(StepKind.ACKNOWLEDGED, 1),
+        step(StepKind.RESOLVED, 1000, actor="operator:ann"),
+    )
+    again = (
+        begun(1000 + later),
+        step(StepKind.TOLD, 1000 + later),
+        step(StepKind.RESOLVED, 9000 + later, actor="operator:b"),
+    )
     found = figures(*once, *again)
     assert (found.alerts, found.came_back, found.noise) == (2, back, 0.5 * back)
 
 
 def test_one_that_comes_back_before_its_end_is_told_has_come_back() -> None:
-    found = figures(begun(0), step(Kind.RESOLVED, 5, actor="quiet"), begun(6, reason=Reason.REOPENED))
+    found = figures(begun(0), step(StepKind.RESOLVED, 5, actor="quiet"), begun(6, reason=Reason.REOPENED))
     assert (found.alerts, found.came_back, found.ended) == (2, 1, {"quiet": 1})
 
 
 def test_what_began_before_the_first_step_has_no_times() -> None:
-    found = figures(step(Kind.TOLD_AGAIN, 5, suppressed=2), step(Kind.RESOLVED, 9, actor="quiet"))
+    found = figures(step(StepKind.TOLD_AGAIN, 5, suppressed=2), step(StepKind.RESOLVED, 9, actor="quiet"))
     assert (found.alerts, found.pages, found.occurrences) == (0, 1, 2)
     assert found.to_resolve.quantile(0.5) is None
 
@@ -111,24 +122,24 @@ def test_what_began_before_the_first_step_has_no_times() -> None:
 def test_a_life_that_is_handed_over_goes_on() -> None:
     found = figures(
         begun(0),
-        step(Kind.TOLD, 2),
-        step(Kind.HANDED_OVER, 5, suppressed=3),
-        step(Kind.RESOLVED, 9, actor="operator:ann"),
+        step(StepKind.TOLD, 2),
+        step(StepKind.HANDED_OVER, 5, suppressed=3),
+        step(StepKind.RESOLVED, 9, actor="operator:ann"),
     )
     assert (found.alerts, found.occurrences, found.ended, found.early) == (1, 4, {"operator": 1}, 1)
 
 
 def test_whom_a_silence_ends_is_no_noise() -> None:
-    assert figures(begun(0), step(Kind.TOLD, 0), step(Kind.RESOLVED, 9, actor="silence:s-1")).noise == 0
+    assert figures(begun(0), step(StepKind.TOLD, 0), step(StepKind.RESOLVED, 9, actor="silence:s-1")).noise == 0
 
 
 def test_of_one_event_the_steps_from_it_to_the_end_of_its_alert_are_told() -> None:
     first = [
         begun(0, event_id="e-1", first_offset=3, last_offset=3),
-        step(Kind.TOLD, 2, event_id="e-1", first_offset=3, last_offset=5),
-        step(Kind.RESOLVED, 9, actor="quiet"),
+        step(StepKind.TOLD, 2, event_id="e-1", first_offset=3, last_offset=5),
+        step(StepKind.RESOLVED, 9, actor="quiet"),
     ]
-    second = [begun(20, event_id="e-9", first_offset=9, last_offset=9), step(Kind.TOLD, 21, event_id="e-9")]
+    second = [begun(20, event_id="e-9", first_offset=9, last_offset=9), step(StepKind.TOLD, 21, event_id="e-9")]
     steps = [*first, *second]
     assert steps_about(steps, "e-1", None) == first
     assert steps_about(steps, "e-4", (0, 4)) == first[1:], "counted into what was told"
@@ -143,8 +154,8 @@ def test_groups_come_the_noisiest_first() -> None:
         key = f"k{number}"
         for one in (
             begun(number, key, guard=guard, tenant=None),
-            step(Kind.TOLD, number, key),
-            step(Kind.RESOLVED, number + 1, key, actor="quiet"),
+            step(StepKind.TOLD, number, key),
+            step(StepKind.RESOLVED, number + 1, key, actor="quiet"),
         ):
             stats.take(one)
     groups = [(dict(values), found.alerts) for values, found in stats.groups()]
@@ -156,7 +167,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_GROUPS", 5)
     stats = Stats(("guard",))
     for number in range(100):
-        for one in (begun(number, f"k{number}", guard=f"g{number}"), step(Kind.RESOLVED, number, f"k{number}")):
+        for one in (begun(number, f"k{number}", guard=f"g{number}"), step(StepKind.RESOLVED, number, f"k{number}")):
             stats.take(one)
         assert len(stats._lives) <= 10
         assert len(stats._ends) <= 10
@@ -179,7 +190,7 @@ def test_a_quantile_is_near(count: int) -> None:
 
 
 def test_a_clock_that_was_put_back_breaks_nothing() -> None:
-    found = figures(begun(10), step(Kind.TOLD, 3), step(Kind.RESOLVED, 1, actor="operator:ann"))
+    found = figures(begun(10), step(StepKind.TOLD, 3), step(StepKind.RESOLVED, 1, actor="operator:ann"))
     assert found.to_told.quantile(0.5) == 0.001
 
 
@@ -194,7 +205,7 @@ def arguments(**given: Any) -> argparse.Namespace:
 
 def told_stats(by: tuple[str, ...] = ("guard",)) -> Stats:
     stats = Stats(by)
-    for one in (begun(0, guard=HOSTILE), step(Kind.TOLD, 2), step(Kind.RESOLVED, 9, actor="quiet")):
+    for one in (begun(0, guard=HOSTILE), step(StepKind.TOLD, 2), step(StepKind.RESOLVED, 9, actor="quiet")):
         stats.take(one)
     return stats
 
@@ -258,7 +269,7 @@ def test_what_is_counted_by_is_known() -> None:
 
 def test_a_history_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     history = AlertHistory(
-        [begun(0, event_id="e-1"), step(Kind.TOLD, 2, route="default", attempts=3, seconds=2.0, suppressed=4)],
+        [begun(0, event_id="e-1"), step(StepKind.TOLD, 2, route="default", attempts=3, seconds=2.0, suppressed=4)],
         ["not read to its end within 10 s"],
     )
     show_history(history)
@@ -272,5 +283,5 @@ def test_a_history_is_shown_as_a_table(capsys: pytest.CaptureFixture[str]) -> No
     assert history.begins
     assert is_gone(history) is None
     assert [one["kind"] for one in to_json(history)] == ["triggered", "told"]
-    gone = AlertHistory([step(Kind.RESOLVED, 9, actor="operator:ann"), step(Kind.TOLD, 10)])
+    gone = AlertHistory([step(StepKind.RESOLVED, 9, actor="operator:ann"), step(StepKind.TOLD, 10)])
     assert is_gone(gone) == "resolved by operator:ann at 2027-01-15T08:00:09.000Z"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from consumer.events.keys import home_key_of
-from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
-from consumer.homes.home import Homes, decode_homes, encode_homes
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
 from consumer.kafka.partitioning import Partitioner, Scheme
+from consumer.tasks.homes.home import Homes, decode_homes, encode_homes
 from state.alert import Alert, Status
 from state.records import CorruptState
 from state.violation import Record, Severity
@@ -22,16 +22,16 @@ KEYS = [f"session-{number}".encode() for number in range(200)]
 
 
 def mark(partition: int, scheme: Scheme = FOUR, before: Scheme | None = TWO, feedback: int = 0) -> Moved:
-    return Moved(Sender("pagerduty", partition, scheme, {0: feedback}), before)
+    return Moved(MovingTask("pagerduty", partition, scheme, {0: feedback}), before)
 
 
 def forwarded(sender: int, home: int, key: bytes, scheme: Scheme = FOUR) -> Forwarded:
-    return Forwarded(Sender("pagerduty", sender, scheme), home, Record("events", sender, 1, 1, key, b"{}"), key)
+    return Forwarded(MovingTask("pagerduty", sender, scheme), home, Record("events", sender, 1, 1, key, b"{}"), key)
 
 
 def handed(sender: int, home: int, key: bytes | None, scheme: Scheme = FOUR) -> HandOver:
     alert = Alert("g:s-1", Status.OPEN, "s-1", 1, NOW, NOW, NOW, Severity.HIGH, key=key)
-    return HandOver(Sender("pagerduty", sender, scheme), home, "g:s-1", alert, key=key)
+    return HandOver(MovingTask("pagerduty", sender, scheme), home, "g:s-1", alert, key=key)
 
 
 def key_that_moves(old: int, new: int, before: Scheme = TWO, after: Scheme = FOUR) -> bytes:

@@ -6,16 +6,16 @@ from typing import Any
 import orjson
 import pytest
 
-import consumer.homes.moving
+import consumer.tasks.homes.moving
 import state.joined
 from consumer.feedback.moves import HandOver
-from consumer.history.step import Kind as StepKind
-from consumer.homes.moving import Moving
+from consumer.history.step import StepKind
 from consumer.kafka.partitioning import Partitioner
-from consumer.partition.deeds import TaskDeeds
+from consumer.tasks.homes.moving import Moving
+from consumer.tasks.partition.deeds import TaskDeeds
 from state.alert import Alert, Status
 from state.records import CHECKPOINT_KEY
-from tests.support.homes_simulation import Homes, random_walk, simulate
+from tests.support.homes_simulation import SILENCED_WEIGHTS, Homes, random_walk, simulate
 from tests.support.simulation import BrokenPromise
 from tests.support.walks import Step
 
@@ -36,10 +36,28 @@ def test_whatever_happens_while_homes_move_every_problem_is_told_and_resolved_on
     simulate(random_walk(number), **settings(number))
 
 
+@pytest.mark.parametrize("number", range(WALKS))
+def test_what_is_silenced_while_homes_move_tells_nobody_and_is_told_once_if_it_lives_on(number: int) -> None:
+    simulate(random_walk(("silenced", number), weights=SILENCED_WEIGHTS), **settings(number))
+
+
 GROWTH: list[Step] = [
     ("event", 0), ("event", 1), ("event", 2), ("calm", 0), ("grow", 0), ("calm", 0), ("grow", 0), ("calm", 0),
     ("event", 0), ("event", 1), ("event", 2), ("late", 0), ("late", 1), ("late", 2), ("calm", 0),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        # An operator ends what is silenced behind a resolve.
+        [("event", 2), ("end", 2), ("silence", 8), ("event", 2), ("command", 2), ("quiet", 0), ("event", 2)],
+        # What is resolved comes to where something is silenced.
+        [("late", 4), ("crash", 2), ("silence", 10), ("end", 19), ("grow", 6), ("event", 4)],
+    ],
+)
+def test_what_is_silenced_behind_a_resolve_is_not_resolved_with_it(walk: list[Step]) -> None:
+    simulate(walk, **settings(0))
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -51,7 +69,7 @@ def test_live_problems_move_and_stay_one_incident(number: int) -> None:
 
 @pytest.mark.parametrize("number", range(8))
 def test_what_is_handed_over_one_by_one_keeps_the_promises_too(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 1)
+    monkeypatch.setattr(consumer.tasks.homes.moving, "MOVED_AT_A_TIME", 1)
 
     simulate([*GROWTH[:5], *random_walk(f"one by one {number}"), *GROWTH[5:]], **settings(number))
 

@@ -18,7 +18,7 @@ from yarl import URL
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.http import NEVER_SENT, HttpSender, create_session, environment_proxy
 from providers.http_head import read_head
-from providers.notification import Story, Trigger
+from providers.notification import AlertSummary, Trigger
 from providers.notify import deliver
 from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
@@ -470,7 +470,7 @@ async def test_a_notification_stops_at_the_first_answer_that_is_not_accepted(
         resource_type="file",
         resource_name="n",
     )
-    raised = Trigger("k", of, Severity.CRITICAL, Story(2, 0.0, 1.0, Severity.CRITICAL), again=True, raised=True)
+    raised = Trigger("k", of, Severity.CRITICAL, AlertSummary(2, 0.0, 1.0, Severity.CRITICAL), again=True, raised=True)
     provider = OpsGenie(OpsGenieSettings.model_validate({"api_key": SECRET}))
     sender = Scripted()
     assert await deliver(sender, provider, "default", raised, 5.0) == expected

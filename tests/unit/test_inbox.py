@@ -9,25 +9,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from consumer.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
-from consumer.clock import Clock
-from consumer.decisions import SUPPRESSED, DeadLettered, Replayed
-from consumer.feedback.records import Command, Feedback, FromProvider, Kind, Replay
-from consumer.history.step import Kind as StepKind
-from consumer.history.step import Reason
+from consumer.deciding.decisions import SUPPRESSED, DeadLettered, Replayed
+from consumer.feedback.records import Feedback, FeedbackKind, FromProvider, OperatorCommand, Replay
+from consumer.history.step import Reason, StepKind
 from consumer.history.steps import TaskSteps
-from state.alert import (
-    Alert,
-    Ending,
-    Heard,
-    Occurrence,
-    Policy,
-    Status,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-)
+from consumer.tasks.alerting.inbox import CAPACITY, LATELY_SECONDS, TaskInbox
+from consumer.timing.clock import Clock
+from state.alert import Alert, Ending, Heard, Status
+from state.answers import resolve_answered, trigger_accepted
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.provider_feedback import Happened, What
 from state.seen import Seen, seen_of
 from state.store import Store
@@ -64,7 +56,7 @@ class World:
         self.on_the_wire: set[str] = set()
         self.ended: list[str] = []
         self.soon: list[Callable[[], None]] = []
-        self.commands: list[Command] = []
+        self.commands: list[OperatorCommand] = []
         self.closed: list[str] = []
         self.again: list[Alert] = []
         self.asked_soon: list[str] = []
@@ -102,7 +94,7 @@ class World:
     def has_room_for(self, replay: Replay) -> bool:
         return self.has_room
 
-    def commanded(self, command: Command) -> None:
+    def commanded(self, command: OperatorCommand) -> None:
         self.commands.append(command)
 
     def changed_by_feedback(self, alert: Alert) -> None:
@@ -165,8 +157,10 @@ class World:
         self.inbox.hand(partition, list(enumerate(feedback, at)), at + len(feedback))
 
 
-def command(dedup_key: str, kind: Kind = Kind.RESOLVE, provider: str = "pagerduty", *seen: Seen) -> Command:
-    return Command(kind, provider, dedup_key, EPOCH + 1.0, "me", seen)
+def command(
+    dedup_key: str, kind: FeedbackKind = FeedbackKind.RESOLVE, provider: str = "pagerduty", *seen: Seen
+) -> OperatorCommand:
+    return OperatorCommand(kind, provider, dedup_key, EPOCH + 1.0, "me", seen)
 
 
 def replay(partition: int = 2, topic: str = "events", provider: str = "pagerduty") -> Replay:
@@ -187,16 +181,16 @@ def test_a_command_changes_the_alert_that_it_is_about() -> None:
 def test_a_command_that_changes_nothing_is_ignored() -> None:
     world = World()
     world.has("a")
-    world.hand(command("a"), command("a", Kind.ACKNOWLEDGE))
+    world.hand(command("a"), command("a", FeedbackKind.ACKNOWLEDGE))
     assert world.counted == [("resolve", "applied"), ("acknowledge", "ignored")]
 
 
 # what was seen
 
-BOTH = pytest.mark.parametrize("kind", [Kind.ACKNOWLEDGE, Kind.RESOLVE])
+BOTH = pytest.mark.parametrize("kind", [FeedbackKind.ACKNOWLEDGE, FeedbackKind.RESOLVE])
 
 
-def ignored(kind: Kind, world: World, *seen: Seen) -> str | None:
+def ignored(kind: FeedbackKind, world: World, *seen: Seen) -> str | None:
     """Why the command is ignored about the alert ``a``, of which that was seen; None if it is not."""
     before = world.alert("a")
     world.hand(command("a", kind, "pagerduty", *seen), at=world.inbox.next_offset(0))
@@ -210,7 +204,7 @@ def ignored(kind: Kind, world: World, *seen: Seen) -> str | None:
 
 
 @BOTH
-def test_an_alert_that_was_gone_and_is_another_now_is_not_what_was_seen(kind: Kind) -> None:
+def test_an_alert_that_was_gone_and_is_another_now_is_not_what_was_seen(kind: FeedbackKind) -> None:
     world = World()
     world.has("a")
     seen = seen_of(world.alert("a"))
@@ -223,7 +217,7 @@ def test_an_alert_that_was_gone_and_is_another_now_is_not_what_was_seen(kind: Ki
 
 
 @BOTH
-def test_an_alert_that_came_back_while_it_was_resolved_is_not_what_was_seen(kind: Kind) -> None:
+def test_an_alert_that_came_back_while_it_was_resolved_is_not_what_was_seen(kind: FeedbackKind) -> None:
     world = World()
     world.has("a")
     seen = seen_of(world.alert("a"))
@@ -234,7 +228,7 @@ def test_an_alert_that_came_back_while_it_was_resolved_is_not_what_was_seen(kind
 
 
 @BOTH
-def test_an_alert_that_got_worse_is_not_what_was_seen(kind: Kind) -> None:
+def test_an_alert_that_got_worse_is_not_what_was_seen(kind: FeedbackKind) -> None:
     world = World()
     world.has("a")
     seen = seen_of(world.alert("a"))
@@ -247,27 +241,27 @@ def test_that_it_went_on_hinders_no_acknowledge_and_a_resolve_where_that_was_lat
     world.has("a")
     seen = seen_of(world.alert("a"))
     world.occurs("a", now=2.0)
-    assert ignored(Kind.ACKNOWLEDGE, world, seen) is None
+    assert ignored(FeedbackKind.ACKNOWLEDGE, world, seen) is None
     world.occurs("a", now=3.0, time=2.0)
-    assert ignored(Kind.RESOLVE, world, seen) == "it has occurred again since"
+    assert ignored(FeedbackKind.RESOLVE, world, seen) == "it has occurred again since"
     world = World()
     world.has("a")
     world.occurs("a", now=3.0, time=2.0)
-    assert ignored(Kind.ACKNOWLEDGE, world, seen) is None
+    assert ignored(FeedbackKind.ACKNOWLEDGE, world, seen) is None
     world = World()
     world.has("a")
     world.occurs("a", now=2.0)
-    assert ignored(Kind.RESOLVE, world, seen) is None, "decided later, but it occurred before the command"
+    assert ignored(FeedbackKind.RESOLVE, world, seen) is None, "decided later, but it occurred before the command"
 
 
 def test_what_was_seen_is_meant_whatever_the_clocks_say() -> None:
     world = World()
     world.occurs("a", now=1e6, time=1e6)
-    assert ignored(Kind.RESOLVE, world, seen_of(world.alert("a"))) is None, "a command of the time 1.0"
+    assert ignored(FeedbackKind.RESOLVE, world, seen_of(world.alert("a"))) is None, "a command of the time 1.0"
 
 
 @BOTH
-def test_a_command_that_does_not_say_what_was_seen_goes_by_its_time(kind: Kind) -> None:
+def test_a_command_that_does_not_say_what_was_seen_goes_by_its_time(kind: FeedbackKind) -> None:
     world = World()
     world.occurs("a", now=5.0, time=0.5)
     assert ignored(kind, world) is None
@@ -283,7 +277,7 @@ def world_alert() -> Alert:
 
 
 @BOTH
-def test_of_a_state_that_does_not_say_when_a_life_began_its_counts_tell(kind: Kind) -> None:
+def test_of_a_state_that_does_not_say_when_a_life_began_its_counts_tell(kind: FeedbackKind) -> None:
     """A release before has written it, or has taken it over meanwhile."""
     old = replace(world_alert(), begun=None, occurrences=3, first_seen=EPOCH + 1)
     for after, expected in (
@@ -304,7 +298,10 @@ def test_the_end_that_is_remembered_for_what_is_on_its_way_is_that_of_what_is_me
     world.has("a")
     seen = seen_of(world.alert("a"))
     world.occurs("a", Severity.CRITICAL, now=2.0)
-    world.hand(command("a", Kind.RESOLVE, "pagerduty", seen), command("not here", Kind.RESOLVE, "pagerduty", seen))
+    world.hand(
+        command("a", FeedbackKind.RESOLVE, "pagerduty", seen),
+        command("not here", FeedbackKind.RESOLVE, "pagerduty", seen),
+    )
     assert [one.dedup_key for one in world.commands] == ["not here"], "what is ignored ends nothing that comes later"
 
 
@@ -316,7 +313,7 @@ def test_it_waits_for_the_answer_and_all_behind_it_waits_too() -> None:
     world.has("a")
     world.has("b")
     world.on_the_wire.add("a")
-    world.hand(None, command("b"), command("a"), command("b", Kind.ACKNOWLEDGE))
+    world.hand(None, command("b"), command("a"), command("b", FeedbackKind.ACKNOWLEDGE))
     assert (world.status("a"), world.status("b")) == (Status.OPEN, Status.RESOLVING)
     assert world.inbox.positions == {0: 2}, "a checkpoint does not pass what has to wait"
     world.on_the_wire.clear()
@@ -515,10 +512,10 @@ def settle(world: World) -> None:
         world.soon.pop(0)()
 
 
-@pytest.mark.parametrize("feedback", [from_provider(What.ACKNOWLEDGED), command("a", Kind.ACKNOWLEDGE)])
+@pytest.mark.parametrize("feedback", [from_provider(What.ACKNOWLEDGED), command("a", FeedbackKind.ACKNOWLEDGE)])
 @pytest.mark.parametrize("has_own", [False, True])
 def test_what_was_heard_of_an_alert_on_its_way_is_taken_once_more(
-    feedback: Command | FromProvider, has_own: bool
+    feedback: OperatorCommand | FromProvider, has_own: bool
 ) -> None:
     world = World()
     if has_own:  # it has occurred here meanwhile, and nobody was told of that

@@ -21,20 +21,20 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from consumer import ingest as package
 from consumer.dlq.dead_letter import decode
 from consumer.events.event import Decoder, SecurityEvent
 from consumer.events.filter import Filter
 from consumer.events.wrapping import STRUCTURED
-from consumer.ingest.judge import Fit, Judge, Unfit
-from consumer.ingest.service import kafka_producers
-from consumer.ingest.split import split as split_it
 from consumer.kafka.clients import KafkaClients
-from consumer.posts import body as body_module
-from consumer.posts import connections as connections_module
-from consumer.posts import producer as producer_module
-from consumer.posts import writer as writer_module
-from consumer.posts.connections import Connection
+from consumer.receivers import ingest as package
+from consumer.receivers.ingest.judge import Judge, Judgement, Unfit
+from consumer.receivers.ingest.service import kafka_producers
+from consumer.receivers.ingest.split import split as split_it
+from consumer.receivers.posts import body as body_module
+from consumer.receivers.posts import connections as connections_module
+from consumer.receivers.posts import producer as producer_module
+from consumer.receivers.posts import writer as writer_module
+from consumer.receivers.posts.connections import Connection
 from consumer.telemetry.server import ServerError
 from state.violation import Record
 from tests.support.events import encode, event
@@ -115,7 +115,7 @@ async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, m
             steps += 1
             await asyncio.sleep(0)
 
-    def judge(self: Judge, value: bytes) -> Fit | Unfit:
+    def judge(self: Judge, value: bytes) -> Judgement | Unfit:
         when.append(steps)
         time.sleep(0.006)
         return judge_it(self, value)
@@ -126,7 +126,7 @@ async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, m
 
     judge_it = Judge.judge
     monkeypatch.setattr(Judge, "judge", judge)
-    monkeypatch.setattr("consumer.ingest.way.split", split)
+    monkeypatch.setattr("consumer.receivers.ingest.way.split", split)
     async with running_ingest() as ingest:
         ticking = asyncio.create_task(tick())
         events = [event(reason="x" * (900_000 // count // 4)) for _ in range(count)]
@@ -342,7 +342,7 @@ async def test_a_fault_of_ours_is_one_line_and_logged(monkeypatch: pytest.Monkey
     def fail(*_: Any) -> None:
         raise RuntimeError("of ours")
 
-    monkeypatch.setattr("consumer.ingest.way.split", fail)
+    monkeypatch.setattr("consumer.receivers.ingest.way.split", fail)
     async with running_ingest() as ingest:
         status, said, _ = await ingest.post(event())
         assert (status, said) == (500, {"error": "a fault of this service: its log says more"})
@@ -570,7 +570,7 @@ async def strict(monkeypatch: pytest.MonkeyPatch, broker: StrictBroker) -> Async
     monkeypatch.setattr(producer_module, "start_producer", nothing)
     monkeypatch.setattr(producer_module, "close_producer", nothing)
     monkeypatch.setattr(producer_module, "newest_time", newest)
-    monkeypatch.setattr("consumer.ingest.service.ask_max_bytes", nothing)
+    monkeypatch.setattr("consumer.receivers.ingest.service.ask_max_bytes", nothing)
     kafka = FakeKafka()
     kafka.make = kafka_producers(ingest_config(), cast(KafkaClients, broker))  # type: ignore[assignment, method-assign]
     async with running_ingest(kafka) as ingest:

@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
-from consumer.ingest.dense import NotAnArray, first_parts
-from consumer.ingest.judge import NAME, Fit, Judge, Unfit, letter_of
-from consumer.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
-from consumer.posts.bearer import Bearer
-from consumer.posts.connections import descriptors
-from consumer.posts.inflate import Inflate, NotCompressed
-from consumer.posts.limits import Limits
-from consumer.posts.room import NoRoom, Room
-from consumer.posts.seldom import Seldom
-from consumer.posts.written import Written, digest_of
+from consumer.receivers.ingest.dense import NotAnArray, first_parts
+from consumer.receivers.ingest.judge import NAME, Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
+from consumer.receivers.posts.bearer import Bearer
+from consumer.receivers.posts.connections import descriptors
+from consumer.receivers.posts.inflate import Inflate, NotCompressed
+from consumer.receivers.posts.limits import Limits
+from consumer.receivers.posts.room import NoRoom, Room
+from consumer.receivers.posts.seldom import Seldom
+from consumer.receivers.posts.written import RecentlyWritten, digest_of
 from tests.support.events import encode, event, session_end
 
 TOKEN = "t0ken-of-the-daemon"
@@ -308,7 +308,7 @@ def test_lines_are_told_to_be_objects_without_making_them(monkeypatch: pytest.Mo
         read.append(len(value))
         return parsed(value, wanted)
 
-    monkeypatch.setattr("consumer.ingest.split.parsed", counted)
+    monkeypatch.setattr("consumer.receivers.ingest.split.parsed", counted)
     assert isinstance(split(b"x\n" + b"\n".join([b"[" + b"[]," * 3000 + b"0]"] * 99)), Unsplittable)
     assert len(read) == 1, "only for what is said about the whole"
     assert len(items(b"x\n" + b"\n".join([ONE] * 99))) == 100
@@ -324,7 +324,7 @@ def test_a_line_that_is_no_object_does_not_make_lines_of_a_body(line: bytes) -> 
 # how events are keyed, and which are none
 
 
-def judged(value: bytes, event_key: str = "session_id", limit: int = 262_144) -> Fit | Unfit:
+def judged(value: bytes, event_key: str = "session_id", limit: int = 262_144) -> Judgement | Unfit:
     return Judge(event_key, limit).judge(value)
 
 
@@ -343,12 +343,12 @@ def judged(value: bytes, event_key: str = "session_id", limit: int = 262_144) ->
 )
 def test_an_event_has_the_key_that_the_configuration_says(event_key: str, key: bytes | None) -> None:
     value = encode(event(event_id="e-1", labels={"team": "core"}))
-    assert judged(value, event_key) == Fit("e-1", key, value)
+    assert judged(value, event_key) == Judgement("e-1", key, value)
 
 
 def test_events_that_lack_the_field_meet_as_well() -> None:
     fit = judged(encode(event(tenant=None)), "tenant_id")
-    assert isinstance(fit, Fit)
+    assert isinstance(fit, Judgement)
     assert fit.key == b"default"
 
 
@@ -379,12 +379,12 @@ def test_what_no_pipeline_could_decide_is_no_event(value: bytes, path: str, erro
 
 def test_an_allowed_event_need_not_be_whole() -> None:
     value = without(event(allowed=True), "resource")
-    assert judged(value) == Fit(None, None, value)
+    assert judged(value) == Judgement(None, None, value)
 
 
 def test_an_event_is_as_large_as_a_pipeline_takes_it_key_included() -> None:
     value = encode(event(event_id="e-1"))
-    assert isinstance(judged(value, limit=len(value) + 6), Fit)
+    assert isinstance(judged(value, limit=len(value) + 6), Judgement)
     unfit = judged(value, limit=len(value) + 5)
     assert isinstance(unfit, Unfit)
     assert (unfit.poison.error_class, unfit.poison.event_id) == ("too_large", "e-1")
@@ -419,7 +419,7 @@ def test_of_a_refusal_it_is_learned_what_it_tells() -> None:
 
 
 def test_what_was_written_is_known_for_ten_minutes() -> None:
-    written = Written()
+    written = RecentlyWritten()
     one = digest_of(b"event", b"1")
     written.add(one, 1000.0)
     assert written.has(one, 1599.0)
@@ -430,7 +430,7 @@ def test_what_was_written_is_known_for_ten_minutes() -> None:
 
 @given(st.lists(st.floats(0.0, 900.0), min_size=1, max_size=30))
 def test_nothing_is_forgotten_before_its_time_nor_known_for_much_longer(waits: list[float]) -> None:
-    written, now, at = Written(), 50.0, dict[bytes, float]()
+    written, now, at = RecentlyWritten(), 50.0, dict[bytes, float]()
     for number, wait in enumerate(waits):
         now += wait
         for digest, when in at.items():
@@ -444,7 +444,7 @@ def test_nothing_is_forgotten_before_its_time_nor_known_for_much_longer(waits: l
 
 
 def test_of_too_many_the_earliest_are_forgotten() -> None:
-    written = Written(most=10)
+    written = RecentlyWritten(most=10)
     digests = [digest_of(b"event", b"%d" % number) for number in range(40)]
     for digest in digests:
         written.add(digest, 1.0)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from consumer.kafka.tls import UnusableFiles
-from consumer.posts import tls as tls_module
-from consumer.posts.connections import Connection
+from consumer.receivers.posts import tls as tls_module
+from consumer.receivers.posts.connections import Connection
 from tests.support.certificates import Authority
 from tests.support.events import event
 from tests.support.ingest import Ingest, running_ingest

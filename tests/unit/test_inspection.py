@@ -18,7 +18,7 @@ from providers.opsgenie.settings import OpsGenieSettings
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.rest import rest_base
 from providers.pagerduty.settings import PagerDutySettings
-from providers.sandbox import Answer, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox, SandboxSettings, running_sandbox
 from tests.unit.test_pagerduty import trigger
 
 KEY, GUARD_KEY, TOKEN = "a" * 32, "b" * 32, "y_NbAkKc66ryYTWUXYEu"
@@ -52,7 +52,7 @@ class World:
 
 @asynccontextmanager
 async def made(token: str = TOKEN) -> AsyncIterator[World]:
-    settings = Settings(pagerduty_rest_tokens=frozenset({TOKEN}))
+    settings = SandboxSettings(pagerduty_rest_tokens=frozenset({TOKEN}))
     async with running_sandbox(settings) as sandbox, create_session(8) as session:
         given = {
             "routing_key": KEY,
@@ -177,7 +177,7 @@ async def test_a_service_beyond_the_first_page_is_found_and_then_asked_for_by_it
 )
 async def test_what_cannot_be_looked_up_is_said_without_secrets(status: int, body: str, said: str) -> None:
     async with made() as world:
-        world.sandbox.faults.add(Fault(Answer(status=status, body=body), action="look"))
+        world.sandbox.faults.add(Fault(FaultyAnswer(status=status, body=body), action="look"))
         with pytest.raises(InspectionError, match=said) as error:
             await world.look()
         assert TOKEN not in str(error.value)
@@ -285,7 +285,7 @@ async def test_the_first_alert_that_is_accepted_is_looked_for() -> None:
 
 async def test_what_cannot_be_found_out_is_said_once() -> None:
     async with made() as world:
-        world.sandbox.faults.add(Fault(Answer(status=503), action="look"))
+        world.sandbox.faults.add(Fault(FaultyAnswer(status=503), action="look"))
         async with watching(world, interval=0.05) as watch:
             await watch.reached("default", "unknown", 3)
             assert watch.said().count("route_inspection_failed") == 2  # of two routes

@@ -13,10 +13,10 @@ from aiokafka.errors import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.clock import Clock
 from consumer.config import parse_config
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.instance_id import LOSS_SECONDS, LOSSES, InstanceId, InstanceIdTaken, Process, holders
+from consumer.timing.clock import Clock
 
 OLD, NEW = Process(1_764_115_200_000, "00aa11bb"), Process(1_764_115_200_001, "0000aaaa")
 NAME = "clawdstrike-alerting"

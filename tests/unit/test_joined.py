@@ -7,26 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import (
-    ELSEWHERE,
-    Alert,
-    Due,
-    Former,
-    Heard,
-    Held,
-    Notified,
-    Occurrence,
-    Owed,
-    Policy,
-    Status,
-    due,
-    is_silenced,
-    occurred,
-    over,
-    source,
-    trigger_accepted,
-)
+from state.alert import Alert, Former, Heard, Held, Notified, Owed, Status, source
+from state.answers import trigger_accepted
+from state.due import Due, due
+from state.held import is_silenced
 from state.joined import OPENED_SECONDS, handed_over, joined
+from state.occurrences import ELSEWHERE, Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.violation import Record, Severity
 
 NOW = 1_800_000_000.0
@@ -253,6 +241,20 @@ def test_what_was_silenced_of_an_incident_that_is_left_is_not_held_any_more() ->
 
     assert found is not None
     assert (found.integration, found.is_at_provider, found.held) == ("new", False, None)
+
+
+def test_what_was_not_silenced_before_what_is_held_is_the_last_of_both() -> None:
+    held = Held((("s", NOW),), Severity.HIGH, NOW, source("g", None, "t", 0), 7, 7, 7, NOW, NOW, NOW, NOW)
+    for other, expected in (
+        (told(decided=NOW + 9), NOW + 9),
+        (told(decided=NOW + 9, held=replace(held, not_silenced=NOW + 3)), NOW + 3),
+        (told(decided=NOW + 9, held=held), None),
+    ):
+        own = told(decided=NOW + 5, held=replace(held, not_silenced=NOW + 1))
+        for found in (joined(own, other), joined(other, own)):
+            assert found is not None
+            assert found.held is not None
+            assert found.held.not_silenced == expected
 
 
 @given(alerts(), alerts())

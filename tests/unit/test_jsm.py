@@ -17,10 +17,11 @@ from providers.notify import deliver
 from providers.opsgenie.jsm import Jsm
 from providers.opsgenie.settings import JsmSettings
 from providers.provider import Request
-from providers.sandbox import Answer as Says
-from providers.sandbox import FailLater, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import FailLater, Fault, Sandbox, SandboxSettings, running_sandbox
+from providers.sandbox import FaultyAnswer as Says
 from providers.verification import AlwaysVerified
 from state.violation import Severity
+from tests.support.log import RecordedLog
 from tests.unit.test_opsgenie import body_of, opsgenie, trigger
 
 KEY = "0f1e2d3c-jsm-key"
@@ -218,7 +219,7 @@ def test_check_config_says_what_it_lacks(given: dict[str, Any], lines: list[tupl
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    known = Settings(
+    known = SandboxSettings(
         jsm_keys=frozenset({KEY}), jsm_users=frozenset({f"bot@example.com:{TOKEN}"}), heartbeats=frozenset({"prod 1"})
     )
     async with running_sandbox(known) as sandbox:
@@ -280,29 +281,25 @@ async def test_what_fails_later_is_a_failure(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_ping_finds_the_method_that_is_taken(method: Any) -> None:
     async with (
-        running_sandbox(Settings(jsm_ping_by=method, heartbeats=frozenset({"prod 1"}))) as sandbox,
+        running_sandbox(SandboxSettings(jsm_ping_by=method, heartbeats=frozenset({"prod 1"}))) as sandbox,
         create_session(1) as session,
     ):
         calls = at(sandbox, heartbeat=HEARTBEAT).heartbeat
         assert calls is not None
         told: list[str] = []
-        warned: list[str] = []
-
-        class Log:
-            def debug(self, event: str, **fields: Any) -> None: ...
-            def warning(self, event: str, **fields: Any) -> None:
-                warned.append(event)
+        log = RecordedLog()
 
         async def sleep(seconds: float) -> None:
             if len(told) == 2:
                 raise asyncio.CancelledError
 
         heartbeat = Heartbeat(
-            calls, sender=HttpSender(session), healthy=lambda: None, log=Log(), on_ping=told.append, sleep=sleep
+            calls, sender=HttpSender(session), healthy=lambda: None, log=log, on_ping=told.append, sleep=sleep
         )
         with pytest.raises(asyncio.CancelledError):
             await heartbeat.run()
-        assert (told, warned) == (["accepted", "accepted"], [])
+        assert told == ["accepted", "accepted"]
+        assert [level for level, _, _ in log.lines if level == "warning"] == []
         assert sandbox.jsm.pings == {"prod 1": 2}
         pings = [entry.method for entry in sandbox.requests("jsm", action="ping")]
         assert pings == (["GET", "GET"] if method == "GET" else ["GET", "POST", "POST"]), "it is remembered"

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
-from consumer.alerting.outbox import LONGEST_WAIT_SECONDS
-from consumer.partition.deeds import TaskDeeds
+from consumer.tasks.alerting.outbox import LONGEST_WAIT_SECONDS
+from consumer.tasks.partition.deeds import TaskDeeds
 from state.alert import Alert, Status
 from state.violation import Severity
 

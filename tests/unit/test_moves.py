@@ -7,11 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.feedback.moves import MOVE, Forwarded, HandOver, Move, Moved, Sender, decode_move, encode_move, is_move
+from consumer.feedback.moves import (
+    MOVE,
+    Forwarded,
+    HandOver,
+    Move,
+    Moved,
+    MovingTask,
+    decode_move,
+    encode_move,
+    is_move,
+)
 from consumer.feedback.records import KIND, MalformedFeedback, decode_feedback
 from consumer.kafka.partitioning import Scheme
-from state.alert import ELSEWHERE, Alert, Notified, Occurrence, Owed, Status, is_silenced
+from state.alert import Alert, Notified, Owed, Status
+from state.held import is_silenced
 from state.joined import joined
+from state.occurrences import ELSEWHERE, Occurrence
 from state.silenced import silenced
 from state.violation import Record, Severity
 
@@ -24,7 +36,7 @@ SCHEMES = st.builds(Scheme, st.integers(1, 1000), st.integers(0, 9))
 OFFSETS = st.integers(0, 2**63 - 1)
 PARTITIONS = st.integers(0, 2**31 - 1)
 SENDERS = st.builds(
-    Sender, TEXT, PARTITIONS, SCHEMES, st.dictionaries(PARTITIONS, OFFSETS, max_size=3), TEXT
+    MovingTask, TEXT, PARTITIONS, SCHEMES, st.dictionaries(PARTITIONS, OFFSETS, max_size=3), TEXT
 )  # fmt: skip
 RECORDS = st.builds(
     Record, TEXT, PARTITIONS, OFFSETS, st.integers(-1, 2**62), BYTES, BYTES, HEADERS.map(tuple)
@@ -49,7 +61,7 @@ MOVES: st.SearchStrategy[Move] = (
     | st.builds(Moved, SENDERS, st.none() | SCHEMES)
 )
 
-SENDER = Sender("pagerduty", 1, Scheme(4), {0: 12})
+SENDER = MovingTask("pagerduty", 1, Scheme(4), {0: 12})
 EVENT = Record("clawdstrike.events", 1, 42, 1_716_213_600_000, b"s-1", b'{"at": 1, "by": "me"}', ())
 
 

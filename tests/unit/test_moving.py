@@ -7,21 +7,23 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-import consumer.homes.moving
-from consumer.clock import Clock
-from consumer.decisions import DecidedHere, Ended
+import consumer.tasks.homes.moving
+from consumer.deciding.decisions import DecidedHere, Ended
+from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import Decoder
 from consumer.events.filter import EndRules, Filter
 from consumer.events.keys import KeyTemplate
 from consumer.events.record_key import RecordKey
 from consumer.feedback.lane import Lane
-from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, Sender
-from consumer.homes.moving import LATE_SECONDS, TURN_SECONDS, Moving
-from consumer.homes.whole_input import WholeInput
+from consumer.feedback.moves import Forwarded, HandOver, Move, Moved, MovingTask
 from consumer.input.progress import Progress
 from consumer.kafka.partitioning import CONVINCED, Partitioner, Scheme
-from consumer.pipeline import Pipeline
-from state.alert import Alert, Former, Notified, Policy, Status, due
+from consumer.tasks.homes.moving import LATE_SECONDS, TURN_SECONDS, Moving
+from consumer.tasks.homes.whole_input import WholeInput
+from consumer.timing.clock import Clock
+from state.alert import Alert, Former, Notified, Status
+from state.due import due
+from state.policy import Policy
 from state.records import CorruptState
 from state.store import Store
 from state.violation import Record, Severity
@@ -163,7 +165,7 @@ def session_at(home: int, partitions: int) -> str:
 
 
 def mark(partition: int, partitions: int, *, group: str = "group") -> Moved:
-    return Moved(Sender("simulated", partition, Scheme(partitions), {}, group))
+    return Moved(MovingTask("simulated", partition, Scheme(partitions), {}, group))
 
 
 def test_homes_of_before_are_waited_for_since_the_growth_was_noticed_and_not_anew_for_each_alert() -> None:
@@ -229,7 +231,7 @@ def test_what_has_its_home_elsewhere_is_handed_over_and_then_the_mark_is_written
     assert [type(move) for move in moves] == [HandOver, Moved]
     assert isinstance(moves[0], HandOver)
     assert (moves[0].home, moves[0].dedup_key, moves[0].key) == (3, f"g:{goes}", goes.encode())
-    assert moves[1] == Moved(Sender("simulated", 0, Scheme(4), {0: 9}, "group", "events"), Scheme(2))
+    assert moves[1] == Moved(MovingTask("simulated", 0, Scheme(4), {0: 9}, "group", "events"), Scheme(2))
     assert list(world.store.keys()) == [f"g:{stays}"]
     assert world.deeds.said == [f"handed over g:{goes}"]
     assert world.moving.forwards(goes.encode())
@@ -258,7 +260,7 @@ def test_the_mark_waits_for_what_is_on_the_wire() -> None:
 def test_what_is_too_much_for_one_checkpoint_goes_in_several_and_the_mark_in_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 3)
+    monkeypatch.setattr(consumer.tasks.homes.moving, "MOVED_AT_A_TIME", 3)
     world = World(Partitioner.MURMUR2)
     world.moving.begin(2, have_never_moved=True)
     for number in range(20):
@@ -283,7 +285,7 @@ def test_what_is_too_much_for_one_checkpoint_goes_in_several_and_the_mark_in_the
 
 
 def test_another_growth_while_it_hands_over_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.homes.moving, "MOVED_AT_A_TIME", 1)
+    monkeypatch.setattr(consumer.tasks.homes.moving, "MOVED_AT_A_TIME", 1)
     world = World(Partitioner.MURMUR2)
     world.moving.begin(2, have_never_moved=True)
     for number in range(9):
@@ -315,13 +317,13 @@ def test_what_comes_for_a_home_that_this_is_not_any_more_is_passed_on_and_said()
     goes = session_at(3, 4)
 
     world.take(
-        HandOver(Sender("simulated", 1, Scheme(2), {}, "group"), 0, f"g:{goes}", alert(goes), None, goes.encode())
+        HandOver(MovingTask("simulated", 1, Scheme(2), {}, "group"), 0, f"g:{goes}", alert(goes), None, goes.encode())
     )
 
     handed, said = world.moving.cut({0: 1})
     assert isinstance(handed, HandOver)
     assert (handed.home, handed.sender.partition) == (3, 0)
-    assert said == Moved(Sender("simulated", 0, Scheme(4), {0: 1}, "group", "events"), Scheme(4))
+    assert said == Moved(MovingTask("simulated", 0, Scheme(4), {0: 1}, "group", "events"), Scheme(4))
     assert len(world.store) == 0
 
 
@@ -330,7 +332,7 @@ def test_what_is_for_this_home_is_taken_and_what_is_for_others_is_not() -> None:
     world.moving.begin(4, have_never_moved=False)
     world.leave()
     mine, other = session_at(0, 4), session_at(3, 4)
-    sender = Sender("simulated", 1, Scheme(4), {}, "group")
+    sender = MovingTask("simulated", 1, Scheme(4), {}, "group")
 
     world.take(
         HandOver(sender, 0, f"g:{mine}", alert(mine), None, mine.encode()),
@@ -351,8 +353,8 @@ def test_of_a_record_of_the_input_before_only_the_alert_counts() -> None:
     world.moving.cut({})
     goes, stays = session_at(3, 4), session_at(0, 4)
 
-    def before(partition: int) -> Sender:
-        return Sender("simulated", partition, Scheme(8, turn=1), {}, "group", "keyed")
+    def before(partition: int) -> MovingTask:
+        return MovingTask("simulated", partition, Scheme(8, turn=1), {}, "group", "keyed")
 
     world.take(
         *(Moved(before(partition)) for partition in range(8)),
@@ -383,7 +385,9 @@ def test_an_incident_that_is_out_of_reach_is_so_too_once_its_alert_is_joined_wit
         first_seen=NOW - 5,
     )
 
-    world.take(HandOver(Sender("simulated", 1, Scheme(4), {}, "group"), 0, f"g:{mine}", handed, None, mine.encode()))
+    world.take(
+        HandOver(MovingTask("simulated", 1, Scheme(4), {}, "group"), 0, f"g:{mine}", handed, None, mine.encode())
+    )
 
     after = world.store.get(f"g:{mine}")
     assert after is not None

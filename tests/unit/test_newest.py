@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.kafka.newest import AHEAD_SECONDS, last_time
-from state.alert import EARLIEST
+from state.occurrences import EARLIEST
 
 NOW = 1_790_000_000.0
 

@@ -7,18 +7,18 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import CapturingLogger
 
-from consumer.alerting.observer import DeliveryObserver
+from consumer.tasks.alerting.observer import DeliveryObserver
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.state_metrics import PipelineState
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.delivery.outage import Failure
 from providers.delivery.outbox import Dispatch
-from providers.notification import Notification, Resolve, Story, Trigger
+from providers.notification import AlertSummary, Notification, Resolve, Trigger
 from state.alert import Ending
 from state.violation import Severity
 from tests.unit.test_pagerduty import violation
 
-TRIGGER = Trigger("g:s", violation(), Severity.HIGH, Story(3, 1.0, 2.0, Severity.CRITICAL))
+TRIGGER = Trigger("g:s", violation(), Severity.HIGH, AlertSummary(3, 1.0, 2.0, Severity.CRITICAL))
 
 
 class Heard:

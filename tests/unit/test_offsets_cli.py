@@ -23,7 +23,7 @@ from consumer.group.offset_orders import (
     Direction,
     Group,
     Move,
-    Place,
+    NamedOffset,
     moves,
     order,
     positions_of,
@@ -209,8 +209,8 @@ async def test_a_checkpoint_of_another_topic_is_none() -> None:
 
 async def test_targets() -> None:
     kafka: Any = Kafka()
-    assert await targets_of(kafka, GROUP, Place.EARLIEST) == {A: 2, B: 0}
-    assert await targets_of(kafka, GROUP, Place.LATEST) == {A: 20, B: 30}
+    assert await targets_of(kafka, GROUP, NamedOffset.EARLIEST) == {A: 2, B: 0}
+    assert await targets_of(kafka, GROUP, NamedOffset.LATEST) == {A: 20, B: 30}
     assert await targets_of(kafka, GROUP, 5) == {A: 5, B: 5}
     assert await targets_of(kafka, GROUP, 1_700_000_000.5) == {A: 2, B: 30}  # of one nothing is younger
     assert kafka.asked == {A: 1_700_000_000_500, B: 1_700_000_000_500}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger
+from providers.notification import Acknowledge, AlertSummary, Notification, Origin, Resolve, Trigger
 from providers.opsgenie.provider import OpsGenie
 from providers.opsgenie.settings import OpsGenieSettings
 from providers.provider import Request
@@ -40,7 +40,7 @@ def violation(**facts: Any) -> Violation:
 
 def trigger(of: Violation | None = None, **facts: Any) -> Trigger:
     of = of or violation()
-    story = Story(4, NOW, NOW + 90, Severity.CRITICAL)
+    story = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
     key = facts.pop("dedup_key", "clawdstrike-secret_leak-sess-1")
     return Trigger(key, of, facts.pop("severity", of.severity), facts.pop("story", story), **facts)
 
@@ -439,11 +439,11 @@ VIOLATIONS = st.builds(
     ),
     labels=st.dictionaries(st.text(), TEXT, max_size=3),
 )
-STORIES = st.builds(Story, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
+STORIES = st.builds(AlertSummary, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
 
 
 @given(VIOLATIONS, STORIES, st.booleans())
-def test_any_violation_makes_requests_within_the_limits(of: Violation, story: Story, raised: bool) -> None:
+def test_any_violation_makes_requests_within_the_limits(of: Violation, story: AlertSummary, raised: bool) -> None:
     provider = opsgenie(
         responders=[{"type": "schedule", "id": "s"}], tags=["env:prod"], routing={"by_tag": {"env:prod": ["prod"]}}
     )

@@ -11,7 +11,7 @@ from typing import Any
 import opsgenie_sdk
 import pytest
 
-from providers.sandbox import FailLater, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import FailLater, Fault, Sandbox, SandboxSettings, running_sandbox
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def client(url: str, key: str = KEY) -> Any:
 
 async def driven(drive: Callable[[Any], Any], *faults: Fault, key: str = KEY) -> tuple[Any, Sandbox]:
     """What the client, which waits for its answers in a thread, makes of the sandbox."""
-    known = Settings(opsgenie_keys=frozenset({KEY}), heartbeats=frozenset({"prod"}))
+    known = SandboxSettings(opsgenie_keys=frozenset({KEY}), heartbeats=frozenset({"prod"}))
     async with running_sandbox(known) as sandbox:
         for fault in faults:
             sandbox.faults.add(fault)

@@ -13,21 +13,21 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 from aiokafka.structs import RecordMetadata
 
-import consumer.partition.transactions
-from consumer.clock import Clock
+import consumer.tasks.partition.transactions
 from consumer.input.commit_metadata import START_METADATA
 from consumer.input.progress import Progress
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.record_clock import RecordClock
-from consumer.kafka.transaction import Refused, Unanswered
-from consumer.partition.owned import OwnedPartition, OwnerContext
-from consumer.partition.ownership import NotOwner
-from consumer.partition.transactions import LEAST_BATCH_BYTES, MENDS
-from consumer.partition.waiting_records import MAX_WAITING_BYTES, WAITING_RECORD_BYTES
-from consumer.partition.work import Work
+from consumer.kafka.transaction import TransactionRefused, Unanswered
+from consumer.tasks.partition.owned import OwnedPartition, OwnerContext
+from consumer.tasks.partition.ownership import NotOwner
+from consumer.tasks.partition.transactions import LEAST_BATCH_BYTES, MENDS
+from consumer.tasks.partition.waiting_records import MAX_WAITING_BYTES, WAITING_RECORD_BYTES
+from consumer.tasks.partition.work import Work
+from consumer.timing.clock import Clock
 from state.records import Position
 from state.violation import Record
-from tests.support.letterbox import large_letterbox
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.simulated_kafka import Input, Kafka, Producer, Proofs
 from tests.support.waiting import wait_until
 from tests.unit.test_deadletter import dead_letter
@@ -127,7 +127,7 @@ class _Task(OwnedPartition[_Work]):
             restores=asyncio.Semaphore(),
             metrics=SimpleNamespace(dead_letter=lambda *_: None, checkpoint=lambda _: None),  # type: ignore[arg-type]
             clock=clock,
-            letterbox=large_letterbox("dlq"),
+            dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=RecordClock(clock),
         )
         super().__init__(
@@ -215,12 +215,12 @@ async def _running() -> AsyncIterator[tuple[_Task, "asyncio.Task[None]"]]:
         await asyncio.wait([running])
 
 
-def _mended() -> Refused:
-    return Refused(MessageSizeTooLargeError(), topic="dlq", is_mended=True)
+def _mended() -> TransactionRefused:
+    return TransactionRefused(MessageSizeTooLargeError(), topic="dlq", is_mended=True)
 
 
-def _not_mended() -> Refused:
-    return Refused(TopicAuthorizationFailedError("dlq"), topic="dlq")
+def _not_mended() -> TransactionRefused:
+    return TransactionRefused(TopicAuthorizationFailedError("dlq"), topic="dlq")
 
 
 async def test_what_will_be_written_otherwise_is_at_once_by_another_producer_and_an_owner() -> None:
@@ -237,7 +237,7 @@ async def test_what_will_be_written_otherwise_is_at_once_by_another_producer_and
 
 
 async def test_what_nobody_here_can_mend_is_tried_again_and_the_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(consumer.tasks.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
     async with _running() as (task, running):
         for number in range(5):
             task.commits[number].set_exception(_not_mended())
@@ -258,7 +258,7 @@ async def test_what_nobody_here_can_mend_is_tried_again_and_the_task_goes_on(mon
 async def test_a_state_record_that_is_refused_is_written_in_smaller_batches() -> None:
     async with _running() as (task, _):
         for number in range(6):
-            task.commits[number].set_exception(Refused(MessageSizeTooLargeError()))
+            task.commits[number].set_exception(TransactionRefused(MessageSizeTooLargeError()))
             if number < 5:
                 await _committing(number + 2, task)
         sizes = [BATCH_BYTES >> number for number in range(6)]
@@ -269,7 +269,7 @@ async def test_a_state_record_that_is_refused_is_written_in_smaller_batches() ->
 
 @pytest.mark.slow
 async def test_mending_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(consumer.tasks.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, _):
         for number in range(MENDS):
             task.commits[number].set_exception(_mended())
@@ -289,11 +289,11 @@ async def test_who_is_no_owner_any_more_writes_nothing_again() -> None:
 
 
 async def test_a_task_that_is_closed_while_it_waits_ends_without_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(consumer.tasks.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, running):
         task.commits[0].set_exception(_not_mended())
         await wait_until(lambda: task.is_refused, "it is in trouble")
-        assert isinstance(await _drained(task, running), Refused)
+        assert isinstance(await _drained(task, running), TransactionRefused)
         assert len(task.commits) == 1
 
 
@@ -326,7 +326,7 @@ async def test_a_commit_without_an_answer_that_has_come_about_is_not_written_aga
 
 
 async def test_one_that_has_not_come_about_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(consumer.tasks.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
     async with _running() as (task, running):
         task.kafka.state, task.kafka.offsets, task.kafka.end = {b"key": b"value"}, {b"key": 7}, 9
         task.commits[0].set_exception(_unanswered(8))
@@ -339,7 +339,7 @@ async def test_one_that_has_not_come_about_is_written_again(monkeypatch: pytest.
 
 
 async def test_while_no_producer_can_be_had_the_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(consumer.tasks.partition.transactions, "REFUSED_SECONDS", (0.01, 0.02))
     async with _running() as (task, running):
         task.kafka.outage = 5
         task.commits[0].set_exception(_not_mended())
@@ -351,7 +351,7 @@ async def test_while_no_producer_can_be_had_the_task_goes_on(monkeypatch: pytest
 
 
 async def test_a_task_that_is_closed_while_no_producer_can_be_had_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
+    monkeypatch.setattr(consumer.tasks.partition.transactions, "REFUSED_SECONDS", (60.0, 60.0))
     async with _running() as (task, running):
         task.kafka.outage = 1
         task.commits[0].set_exception(_unanswered(0))

@@ -12,7 +12,7 @@ from msgspec.structs import fields, replace
 from pydantic import ValidationError
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from providers.notification import Acknowledge, Notification, Origin, Resolve, Story, Trigger
+from providers.notification import Acknowledge, AlertSummary, Notification, Origin, Resolve, Trigger
 from providers.pagerduty.payload import REQUEST_LIMIT
 from providers.pagerduty.provider import PagerDuty
 from providers.pagerduty.settings import OWN_DETAILS, PagerDutySettings
@@ -54,7 +54,7 @@ def full_violation() -> Violation:
 
 def trigger(of: Violation | None = None, **facts: Any) -> Trigger:
     of = of or violation()
-    story = Story(1, NOW, NOW, of.severity)
+    story = AlertSummary(1, NOW, NOW, of.severity)
     return Trigger("forbidden_path:sess-1", of, facts.pop("severity", of.severity), facts.pop("story", story), **facts)
 
 
@@ -336,9 +336,9 @@ def test_severity_is_mapped_from_the_highest_that_is_owed(severity: Severity, ex
     assert body_of(provider, sent)["payload"]["severity"] == expected
 
 
-@pytest.mark.parametrize("facts", [{"again": True}, {"story": Story(3, NOW, NOW + 90.25, Severity.HIGH)}])
+@pytest.mark.parametrize("facts", [{"again": True}, {"story": AlertSummary(3, NOW, NOW + 90.25, Severity.HIGH)}])
 def test_the_story_is_told_when_there_is_one(facts: dict[str, Any]) -> None:
-    told = {"story": Story(3, NOW, NOW + 90.25, Severity.HIGH), **facts}
+    told = {"story": AlertSummary(3, NOW, NOW + 90.25, Severity.HIGH), **facts}
     details = body_of(pagerduty(), trigger(**told))["payload"]["custom_details"]
     assert details["occurrences"] == 3
     assert details["first_seen"] == "2026-05-20T14:00:00.000Z"
@@ -661,11 +661,11 @@ VIOLATIONS = st.builds(
     ),
     labels=st.dictionaries(TEXT, TEXT, max_size=3),
 )
-STORIES = st.builds(Story, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
+STORIES = st.builds(AlertSummary, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
 
 
 @given(VIOLATIONS, STORIES, st.booleans())
-def test_any_violation_makes_a_payload_within_the_rules(of: Violation, story: Story, again: bool) -> None:
+def test_any_violation_makes_a_payload_within_the_rules(of: Violation, story: AlertSummary, again: bool) -> None:
     provider = pagerduty(
         links=[{"href": "https://x.example/{resource}/{label.team}", "text": "{reason}"}],
         images=[{"src": "https://x.example/{guard}.png", "href": "https://x.example/{user_id}", "alt": "{ruleset}"}],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumer.partition.pauses import Pause, Pauses
+from consumer.tasks.partition.pauses import Pause, Pauses
 
 
 class Source:

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from consumer.alerting.placing import Placing
-from consumer.build import build_pipelines
 from consumer.config import parse_config
-from consumer.pipeline import Pipeline
+from consumer.deciding.pipeline import Pipeline
+from consumer.service.build import build_pipelines
+from consumer.tasks.alerting.placing import Placing
 from providers.integration import digest
 from state.alert import Alert, Former, Notified, Owed, Status
 from state.store import Store

@@ -5,25 +5,14 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
-from state.alert import (
-    Alert,
-    Due,
-    Ending,
-    Former,
-    Heard,
-    Occurrence,
-    Outcome,
-    Policy,
-    Status,
-    acknowledge,
-    departed,
-    due,
-    former_answered,
-    former_attempted,
-    occurred,
-    over,
-    trigger_accepted,
-)
+from state.acknowledging import acknowledge
+from state.alert import Alert, Ending, Former, Heard, Status
+from state.answers import former_answered, former_attempted, trigger_accepted
+from state.departures import departed
+from state.due import Due, due
+from state.occurrences import Occurrence, Outcome, occurred
+from state.over import over
+from state.policy import Policy
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
 from state.violation import Record, Severity
 

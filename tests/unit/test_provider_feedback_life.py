@@ -15,24 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import (
-    Alert,
-    Due,
-    Former,
-    Occurrence,
-    Owed,
-    Policy,
-    Status,
-    departed,
-    due,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-)
+from consumer.feedback.records import FromProvider
+from providers.answer import Accepted
+from state.alert import Alert, Former, Owed, Status
+from state.answers import resolve_answered, trigger_accepted
+from state.departures import departed
+from state.due import Due, due
+from state.occurrences import Occurrence, occurred
+from state.over import over
+from state.policy import Policy
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, happened, told_again
 from state.violation import Record, Severity
-from tests.support.delivery_setting import Setting
+from tests.support.delivery_setting import EPOCH, Call, Setting
 
 T0, TIMEOUT = 1_800_000_000.0, 30.0
 POLICY = Policy(window_seconds=60, renotify_seconds=600, quiet_seconds=1800, forget_seconds=604_800)
@@ -362,3 +356,112 @@ def test_a_task_keeps_when_the_accepted_request_left() -> None:
     assert alert is not None
     assert alert.last_notified is not None
     assert alert.last_notified.sent_at == pytest.approx(alert.last_notified.at - 20.0, abs=0.2)
+
+
+# what tasks and delivery make of it
+
+
+def dated(setting: Setting) -> Callable[[Call], Accepted]:
+    """A provider that says when it has accepted something."""
+    return lambda call: Accepted(float(int(EPOCH + setting.now)))
+
+
+def back(setting: Setting, what: What, at: float, session: str = "s") -> None:
+    """What has happened at the provider so many seconds after the beginning is heard."""
+    setting.hand(FromProvider("simulated", f"forbidden_path:{session}", Happened(what, EPOCH + at), "Ann"))
+
+
+def with_a_slow_note(latency: float = 25.0) -> tuple[Setting, float]:
+    """An alert's update leaves, and as long after it as is returned its note, which is accepted as much later."""
+    setting = Setting(latency=latency, follows_up=True)
+    setting.says = dated(setting)
+    setting.occur("s")
+    setting.run(100.0)
+    setting.occur("s", severity="critical")
+    return setting, latency
+
+
+def test_resolved_between_an_update_and_its_note_is_not_forgotten() -> None:
+    setting, latency = with_a_slow_note()
+    closed = setting.now + latency / 2
+    setting.run(100.0)
+    back(setting, What.RESOLVED, closed)
+    since = setting.now
+    setting.run(1.0)
+    assert setting.left("trigger", since=since), "it may be open still: the update may have opened it anew"
+
+
+def test_acknowledged_between_an_update_and_its_note_is_acknowledged() -> None:
+    setting, latency = with_a_slow_note()
+    taken = setting.now + latency / 2
+    setting.run(100.0)
+    back(setting, What.ACKNOWLEDGED, taken)
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None
+    assert alert.status is Status.ACKNOWLEDGED
+
+
+def test_what_is_resolved_after_a_slow_note_and_behind_its_last_event_is_over() -> None:
+    setting, latency = with_a_slow_note()
+    setting.run(100.0)
+    setting.occur("s", severity="critical")
+    setting.run(latency / 2)
+    closed = setting.now
+    setting.run(3.0)
+    back(setting, What.RESOLVED, closed)
+    assert setting.partitions[0].alert("s") is None
+
+
+def test_an_event_between_a_resolve_and_the_note_is_told() -> None:
+    setting = Setting(latency=25.0, follows_up=True)
+    setting.says = dated(setting)
+    setting.occur("s")
+    setting.run(100.0)
+    setting.occur("s", severity="critical")
+    setting.run(35.0)
+    closed = setting.now
+    setting.run(5.0)
+    setting.occur("s", severity="critical")
+    setting.run(100.0)
+    since = setting.now
+    back(setting, What.RESOLVED, closed)
+    setting.run(1.0)
+    assert setting.left("trigger", since=since)
+
+
+def test_somebody_silences_a_noisy_problem_and_resolves_its_incident() -> None:
+    setting = Setting()
+    setting.says = dated(setting)
+    for _ in range(5):
+        setting.occur("s")
+        setting.run(20.0)
+    setting.silence("all", 7200.0)
+    setting.occur("s")
+    setting.run(10.0)
+    closed = setting.now
+    setting.run(2.0)
+    setting.occur("s")
+    setting.run(1.0)
+    back(setting, What.RESOLVED, closed)
+    setting.run(60.0)
+    assert len(setting.left("trigger")) == 1
+
+
+def test_a_program_that_resolves_each_page_pages_nobody_anew_during_a_silence() -> None:
+    setting = Setting()
+    setting.says = dated(setting)
+    setting.occur("s")
+    setting.silence("all", 7200.0)
+    heard = 0
+    for second in range(60):
+        setting.run(1.0)
+        if second % 3 == 0:
+            setting.occur("s")
+        pages = setting.left("trigger")
+        if len(pages) > heard and setting.now >= pages[-1].at + 5:
+            heard = len(pages)
+            back(setting, What.RESOLVED, pages[-1].at + 4)
+    assert len(setting.left("trigger")) <= 2
+    alert = setting.partitions[0].alert("s")
+    assert alert is not None, "it goes on, and is told at the end of the silence"
+    assert alert.held is not None

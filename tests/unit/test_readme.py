@@ -12,17 +12,17 @@ import pytest
 import yaml
 from rich.console import Console
 
-from consumer.build import build_pipelines
 from consumer.cli.main import COMMANDS, main
 from consumer.cli.status_shown import sections
 from consumer.cli.terminal import show_facts
 from consumer.config import parse_config
-from consumer.demo.problems import Problem, Seen
+from consumer.demo.problems import DemoProblem, SeenProblem
 from consumer.demo.stage import DEFAULT, OPSGENIE_KEY, RESPONDER, pagerduty_key
 from consumer.demo.table import Snapshot, table
 from consumer.events.event import SecurityEvent
-from consumer.ingest.app import PATH
-from consumer.status.facts import Group, Member, Partition, Pipeline, RouteSaid, Server, Status
+from consumer.receivers.ingest.app import PATH
+from consumer.service.build import build_pipelines
+from consumer.status.facts import GroupStatus, Member, Partition, PipelineStatus, RouteSaid, Server, ServiceStatus
 from consumer.status.judge import problems
 from providers.sandbox import Incident
 from state.violation import Record
@@ -61,11 +61,11 @@ def incident(provider: str, status: State, key: str, *teams: str) -> Incident:
     )  # fmt: skip
 
 
-def problem(severity: str, events: int, who: str, status: State, route: str, *teams: str) -> Problem:
+def problem(severity: str, events: int, who: str, status: State, route: str, *teams: str) -> DemoProblem:
     """A denial that its agent has met so often; told at PagerDuty by this route, at OpsGenie these teams."""
     guard, agent, tenant = who.split()
     told = incident("opsgenie", status, OPSGENIE_KEY, *teams), incident("pagerduty", status, pagerduty_key(route))
-    return Problem(
+    return DemoProblem(
         guard=guard, agent=agent, tenant=tenant, severity=severity, dedup_keys={"opsgenie": "k", "pagerduty": "k"},
         events=events, incidents=told,
     )  # fmt: skip
@@ -77,7 +77,7 @@ def test_the_demo_on_a_terminal() -> None:
         problem("high", 31, "egress_allowlist release-bot acme-corp", "acknowledged", DEFAULT, *SOC),
         problem("critical", 24, "forbidden_path coder acme-corp", "ended", "acme-corp", "soc", RESPONDER),
     ]
-    shown = Snapshot(42.0, 60, 26.0, Seen(1_133, 185, 30, 20, three * 5), page="http://127.0.0.1:31234/")
+    shown = Snapshot(42.0, 60, 26.0, SeenProblem(1_133, 185, 30, 20, three * 5), page="http://127.0.0.1:31234/")
     out = StringIO()
     Console(file=out, width=WIDTH, height=40).print(table(shown, width=WIDTH, height=40))
     printed = [line.rstrip() for line in out.getvalue().splitlines()]
@@ -93,8 +93,10 @@ def test_status(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     ]
     partitions = [Partition(number, 100, 100, 98, 94 - number // 4 * 2, now - 1) for number in range(6)]
     partitions[4:] = [replace(one, committed=92) for one in partitions[4:]]
-    group = Group("pagerduty", "clawdstrike-alerting.pagerduty", "clawdstrike.events", "Stable", members, partitions)
-    pipeline = Pipeline(
+    group = GroupStatus(
+        "pagerduty", "clawdstrike-alerting.pagerduty", "clawdstrike.events", "Stable", members, partitions
+    )
+    pipeline = PipelineStatus(
         group,
         None,
         ("default", "by_guard:forbidden_path"),
@@ -108,7 +110,7 @@ def test_status(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
         Server("10.0.0.5", 8080, pipelines=("pagerduty",), reasons=(reason,), routes=(said,)),
         Server("10.0.0.6", 8080, silence="no answer within 2 s"),
     ]
-    status = Status([pipeline], servers)
+    status = ServiceStatus([pipeline], servers)
     for title, facts in sections(status, problems(status, now), now):
         print(title)
         show_facts(facts)

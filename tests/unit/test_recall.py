@@ -10,9 +10,12 @@ from msgspec.structs import replace
 
 from consumer.events.event import violation_of
 from consumer.events.keys import KeyTemplate
-from consumer.partition.read_back import AT_A_TIME, BYTES_AT_A_TIME
-from consumer.partition.recall import Recall, told_stand_in
-from state.alert import ELSEWHERE, Alert, Occurrence, Policy, occurred, trigger_accepted
+from consumer.tasks.partition.read_back import AT_A_TIME, BYTES_AT_A_TIME
+from consumer.tasks.partition.recall import Recall, told_stand_in
+from state.alert import Alert
+from state.answers import trigger_accepted
+from state.occurrences import ELSEWHERE, Occurrence, occurred
+from state.policy import Policy
 from state.violation import Record, Severity
 from tests.support.events import encode, event
 

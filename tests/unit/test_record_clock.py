@@ -2,8 +2,8 @@
 
 import pytest
 
-from consumer.clock import Clock
 from consumer.kafka.record_clock import REFUSED_SECONDS, RecordClock
+from consumer.timing.clock import Clock
 
 NOW = 1_800_000_000.0
 YEAR = 31_536_000.0

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from consumer.build import build_pipelines
-from consumer.clock import Moment
 from consumer.config import parse_config
 from consumer.events.record_key import KeyWatch, RecordKey, UnexpectedKey
-from state.alert import Outcome
+from consumer.service.build import build_pipelines
+from consumer.timing.clock import Moment
+from state.occurrences import Outcome
 from state.store import Store
 from state.violation import Record
 from tests.support.events import encode, event, session_end

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from consumer.events.event import violation_of
-from state.alert import Alert, Ending, Former, Heard, Held, Notified, Owed, Status, is_silenced, source
+from state.alert import Alert, Ending, Former, Heard, Held, Notified, Owed, Status, source
 from state.anchors import Anchor
+from state.held import is_silenced
 from state.records import (
     CHECKPOINT_KEY,
     CorruptState,
@@ -74,6 +75,7 @@ HELD = st.builds(
     last_seen=TIMES,
     decided=TIMES,
     last_at=TIMES,
+    not_silenced=st.none() | TIMES,
     occurrences=st.integers(1, 10**9),
 )
 TOLD = st.builds(

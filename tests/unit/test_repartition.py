@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.build import build_pipelines, build_repartition
-from consumer.clock import Moment
 from consumer.config import parse_config
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import TOMBSTONE
 from consumer.kafka.partitioning import partition_of
-from consumer.repartition.stage import Forward, Repartition
+from consumer.service.build import build_pipelines, build_repartition
+from consumer.tasks.repartition.stage import Forward, Repartition
+from consumer.timing.clock import Moment
 from state.store import Store
 from state.violation import Record
 from tests.support.events import encode, event, session_end

@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
-from consumer.alerting.outbox import TaskOutbox
-from consumer.clock import Clock
 from consumer.events.event import Decoder
 from consumer.events.filter import Filter
 from consumer.feedback.records import Replay
+from consumer.tasks.alerting.outbox import TaskOutbox
+from consumer.timing.clock import Clock
 from state.store import Store
 from state.violation import Record
 from tests.support.history import no_steps

@@ -11,8 +11,8 @@ from providers.http import HttpSender, create_session
 from providers.notification import Acknowledge, Resolve
 from providers.notify import deliver
 from providers.provider import Classify, Request, Verify
-from providers.sandbox import Answer as Says
-from providers.sandbox import FailLater, Fault, Settings, running_sandbox
+from providers.sandbox import FailLater, Fault, SandboxSettings, running_sandbox
+from providers.sandbox import FaultyAnswer as Says
 from providers.verification import AlwaysVerified
 from tests.unit.test_opsgenie import API_KEY, BASE, opsgenie, trigger
 
@@ -137,7 +137,7 @@ def test_an_answer_that_says_nothing_of_the_request_says_nothing_of_its_key(stat
 # at the sandbox
 
 
-async def said(settings: Settings, *faults: Fault) -> tuple[Answer | None, list[str], int]:
+async def said(settings: SandboxSettings, *faults: Fault) -> tuple[Answer | None, list[str], int]:
     """What comes of a trigger, which calls it took, and how many alerts are open then."""
     async with running_sandbox(settings) as sandbox, create_session(1) as session:
         for fault in faults:
@@ -150,7 +150,7 @@ async def said(settings: Settings, *faults: Fault) -> tuple[Answer | None, list[
 
 
 async def test_a_request_that_was_accepted_and_then_failed_is_a_failure() -> None:
-    answer, actions, opened = await said(Settings(), Fault(FailLater("Team is over its limit"), action="create"))
+    answer, actions, opened = await said(SandboxSettings(), Fault(FailLater("Team is over its limit"), action="create"))
     assert answer == Rejected(202, "accepted, then failed: Team is over its limit")
     assert actions == ["create", "request_status"]
     assert opened == 0
@@ -158,7 +158,7 @@ async def test_a_request_that_was_accepted_and_then_failed_is_a_failure() -> Non
 
 async def test_a_request_is_asked_about_until_it_is_processed() -> None:
     not_yet = Says(status=404, headers={"X-Opsgenie-Errortype": "RequestNotProcessed"}, body="{}")
-    answer, actions, opened = await said(Settings(), Fault(not_yet, action="request_status", times=1))
+    answer, actions, opened = await said(SandboxSettings(), Fault(not_yet, action="request_status", times=1))
     assert isinstance(answer, Accepted)
     assert answer.unverified is None
     assert actions == ["create", "request_status", "request_status"]
@@ -167,7 +167,7 @@ async def test_a_request_is_asked_about_until_it_is_processed() -> None:
 
 async def test_a_key_that_may_not_read_is_no_failure() -> None:
     answer, actions, _ = await said(
-        Settings(), Fault(Says(status=403, body='{"message":"no right to read"}'), action="request_status")
+        SandboxSettings(), Fault(Says(status=403, body='{"message":"no right to read"}'), action="request_status")
     )
     assert isinstance(answer, Accepted)
     assert answer.unverified == "its status cannot be asked for, HTTP 403: no right to read"

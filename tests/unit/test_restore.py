@@ -10,7 +10,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from consumer.kafka.watermarks import Watermarks
-from consumer.partition.restore import SILENT_SECONDS, restore
+from consumer.tasks.partition.restore import SILENT_SECONDS, restore
 from tests.support.loop import VirtualLoop
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import structlog
 
-from consumer.partition.rewriting import Rewriting
-from consumer.partition.state_log import StateLog
+from consumer.tasks.partition.rewriting import Rewriting
+from consumer.tasks.partition.state_log import StateLog
 from state.alert import Alert, Status
 from state.store import Store
 from state.violation import Severity

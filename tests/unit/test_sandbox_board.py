@@ -2,11 +2,11 @@
 
 import pytest
 
-from providers.sandbox import Moment
+from providers.sandbox import CallMoment
 from providers.sandbox.board import INCIDENTS, STEPS, Board
 from providers.sandbox.incidents import Incident, Incidents
 
-NOW = Moment(1_000.0, 5.0)
+NOW = CallMoment(1_000.0, 5.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from providers.sandbox import Answer, Fault, Sandbox, Settings, running_sandbox
+from providers.sandbox import Fault, FaultyAnswer, Sandbox, SandboxSettings, running_sandbox
 
 KEY = "a" * 32
 
@@ -101,7 +101,7 @@ async def test_incidents_over_http(client: Client) -> None:
 
 
 async def test_counts(client: Client, sandbox: Sandbox) -> None:
-    sandbox.faults.add(Fault(Answer(status=429), times=1))
+    sandbox.faults.add(Fault(FaultyAnswer(status=429), times=1))
     for action in ("trigger", "trigger", "resolve"):
         await client.event(action)
     await client.alert()
@@ -191,7 +191,7 @@ async def test_a_fault_that_is_not_understood_is_refused(client: Client, fault: 
 async def test_reset_forgets_everything(client: Client, sandbox: Sandbox) -> None:
     sandbox.keys("pagerduty").revoke("b" * 32)
     await client.event("trigger")
-    sandbox.faults.add(Fault(Answer(status=500)))
+    sandbox.faults.add(Fault(FaultyAnswer(status=500)))
     assert await client.call("POST", "/_sandbox/reset") == (200, {})
     assert (sandbox.requests(), sandbox.incidents(), sandbox.faults.armed()) == ([], [], [])
     assert sandbox.keys("pagerduty").knows("b" * 32)
@@ -234,7 +234,7 @@ async def test_wait_for_raises_what_the_condition_raises(client: Client, sandbox
 
 
 async def test_memory_is_bounded_and_the_counts_go_on() -> None:
-    settings = Settings(keep_requests=3, keep_ended=2)
+    settings = SandboxSettings(keep_requests=3, keep_ended=2)
     async with running_sandbox(settings) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox.url)
         for number in range(5):
@@ -248,14 +248,14 @@ async def test_memory_is_bounded_and_the_counts_go_on() -> None:
 
 
 async def test_light_mode_keeps_incidents_without_bodies() -> None:
-    async with running_sandbox(Settings(keep_requests=0)) as sandbox, aiohttp.ClientSession() as http:
+    async with running_sandbox(SandboxSettings(keep_requests=0)) as sandbox, aiohttp.ClientSession() as http:
         await Client(http, sandbox.url).event("trigger")
         assert sandbox.requests() == []
         assert [(one.dedup_key, one.opened_with) for one in sandbox.incidents()] == [("k", None)]
 
 
 async def test_latency_passes_before_every_answer() -> None:
-    async with running_sandbox(Settings(latency=0.1)) as sandbox, aiohttp.ClientSession() as http:
+    async with running_sandbox(SandboxSettings(latency=0.1)) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox.url)
         began = time.monotonic()
         await asyncio.gather(*(client.event("trigger", f"k{number}") for number in range(20)))

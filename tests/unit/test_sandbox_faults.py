@@ -11,10 +11,10 @@ import pytest
 
 from providers.sandbox import (
     AddHeaders,
-    Answer,
     Delay,
     Drop,
     Fault,
+    FaultyAnswer,
     Hang,
     LandLate,
     LoseAnswer,
@@ -64,7 +64,7 @@ async def client() -> AsyncIterator[Client]:
 
 @pytest.mark.parametrize("status", [200, 302, 401, 429, 500, 503])
 async def test_answer_replaces_the_documented_one_and_nothing_takes_effect(client: Client, status: int) -> None:
-    client.sandbox.faults.add(Fault(Answer(status=status), times=1))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=status), times=1))
     assert await client.trigger() == status
     assert client.applied == 0
     assert await client.trigger() == 202
@@ -76,7 +76,7 @@ async def test_answer_replaces_the_documented_one_and_nothing_takes_effect(clien
 
 async def test_what_was_told_once_can_be_spared(client: Client) -> None:
     assert await client.trigger(event_id="before") == 202
-    client.sandbox.faults.add(Fault(Answer(status=413), untold=True))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=413), untold=True))
     assert [await client.trigger(event_id=event_id) for event_id in ("before", "new", "new")] == [202, 413, 413]
     assert await client.trigger() == 413
     assert [incident.event_ids for incident in client.sandbox.incidents()] == [["before"]]
@@ -84,7 +84,7 @@ async def test_what_was_told_once_can_be_spared(client: Client) -> None:
 
 async def test_answer_has_the_headers_and_body_it_is_given(client: Client) -> None:
     headers = {"Retry-After": "7", "Content-Type": "text/html", "Date": "Wed, 20 May 2026 14:00:00 GMT"}
-    client.sandbox.faults.add(Fault(Answer(status=429, headers=headers, body="<garbage")))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=429, headers=headers, body="<garbage")))
     async with client.http.post(client.sandbox.url + "/v2/enqueue", json={}) as answer:
         assert answer.status == 429
         assert {name: answer.headers[name] for name in headers} == headers
@@ -92,14 +92,14 @@ async def test_answer_has_the_headers_and_body_it_is_given(client: Client) -> No
 
 
 async def test_answer_can_hide_that_the_request_took_effect(client: Client) -> None:
-    client.sandbox.faults.add(Fault(Answer(status=500, applied=True)))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=500, applied=True)))
     assert await client.trigger() == 500
     assert client.applied == 1
     assert client.sandbox.requests()[0].applied
 
 
 async def test_answer_can_come_late(client: Client) -> None:
-    client.sandbox.faults.add(Fault(Answer(status=503, delay=0.05)))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=503, delay=0.05)))
     began = time.monotonic()
     assert await client.trigger() == 503
     assert time.monotonic() - began >= 0.05
@@ -207,15 +207,15 @@ async def test_lost_answer_is_of_a_request_that_took_effect(client: Client) -> N
 async def test_fault_strikes_what_fits_as_often_as_it_says(
     client: Client, criteria: dict[str, Any], struck: list[int]
 ) -> None:
-    armed = client.sandbox.faults.add(Fault(Answer(status=500), **criteria))
+    armed = client.sandbox.faults.add(Fault(FaultyAnswer(status=500), **criteria))
     seen = [await client.trigger("k1"), await client.trigger("k2"), await client.trigger("k3", key=OTHER_KEY)]
     assert seen == struck
     assert armed.hits == struck.count(500)
 
 
 async def test_removed_fault_strikes_no_more(client: Client) -> None:
-    first = client.sandbox.faults.add(Fault(Answer(status=500)))
-    client.sandbox.faults.add(Fault(Answer(status=503)))
+    first = client.sandbox.faults.add(Fault(FaultyAnswer(status=500)))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=503)))
     assert await client.trigger() == 500
     first.remove()
     first.remove()
@@ -226,13 +226,13 @@ async def test_removed_fault_strikes_no_more(client: Client) -> None:
 
 async def test_faults_in_a_row_are_a_script(client: Client) -> None:
     for status in (429, 500, 302):
-        client.sandbox.faults.add(Fault(Answer(status=status), times=1))
+        client.sandbox.faults.add(Fault(FaultyAnswer(status=status), times=1))
     assert [await client.trigger() for _ in range(4)] == [429, 500, 302, 202]
 
 
 async def test_chance_is_the_same_for_the_same_seed(client: Client) -> None:
     async def seen(seed: int) -> list[int]:
-        with_seed = client.sandbox.faults.add(Fault(Answer(status=500), chance=0.5, seed=seed))
+        with_seed = client.sandbox.faults.add(Fault(FaultyAnswer(status=500), chance=0.5, seed=seed))
         statuses = [await client.trigger() for _ in range(20)]
         with_seed.remove()
         return statuses
@@ -244,20 +244,20 @@ async def test_chance_is_the_same_for_the_same_seed(client: Client) -> None:
 
 
 async def test_one_alert_is_refused_for_ever_and_the_others_never(client: Client) -> None:
-    client.sandbox.faults.add(Fault(Answer(status=503), dedup_key_pattern=re.compile("^k1$")))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=503), dedup_key_pattern=re.compile("^k1$")))
     for _ in range(3):
         assert [await client.trigger(key) for key in ("k1", "k10", "k2")] == [503, 202, 202]
     assert {incident.dedup_key for incident in client.sandbox.incidents()} == {"k10", "k2"}
 
 
 async def test_what_an_alert_quotes_can_be_refused_on_the_way(client: Client) -> None:
-    client.sandbox.faults.add(Fault(Answer(status=403), text=re.compile("/etc/shadow")))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=403), text=re.compile("/etc/shadow")))
     assert await client.trigger("k1", event_id="read /etc/shadow") == 403
     assert await client.trigger("k1", event_id="read /etc/hosts") == 202
 
 
 async def test_actions_on_an_alias_can_be_answered_404(client: Client) -> None:
-    client.sandbox.faults.add(Fault(Answer(status=404), target_type="alias"))
+    client.sandbox.faults.add(Fault(FaultyAnswer(status=404), target_type="alias"))
     headers = {"Authorization": "GenieKey g"}
 
     async def post(path: str, body: dict[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from providers.sandbox import Call, Moment
+from providers.sandbox import Call, CallMoment
 from providers.sandbox.journal import Journal
 from providers.sandbox.keys import Keys
 
@@ -27,7 +27,7 @@ def test_the_busiest_minute_is_of_one_key_and_rolling() -> None:
     journal = Journal()
     for key, at in (("k", 0.0), ("k", 59.0), ("other", 59.5), ("k", 60.5), ("k", 118.0), ("k", 200.0)):
         call = Call(method="POST", path="/", provider="pagerduty", action="trigger", key=key)
-        journal.record(call, Moment(1e9 + at, at))
+        journal.record(call, CallMoment(1e9 + at, at))
     assert journal.busiest_minute("pagerduty", "k") == 3
     assert journal.busiest_minute("pagerduty", "nobody") == 0
     assert journal.busiest_minute("opsgenie", "k") == 0

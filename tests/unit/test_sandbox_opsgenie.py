@@ -9,7 +9,7 @@ import orjson
 import pytest
 from yarl import URL
 
-from providers.sandbox import Sandbox, Settings, running_sandbox
+from providers.sandbox import Sandbox, SandboxSettings, running_sandbox
 
 KEY = {"Authorization": "GenieKey key-1"}
 JSM = "/jsm/ops/integration"
@@ -66,7 +66,7 @@ class Client:
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    settings = Settings(heartbeats=frozenset({"clawdstrike"}))
+    settings = SandboxSettings(heartbeats=frozenset({"clawdstrike"}))
     async with running_sandbox(settings) as sandbox, aiohttp.ClientSession() as http:
         yield Client(http, sandbox)
 
@@ -291,7 +291,7 @@ async def test_jsm_has_what_is_documented_for_its_integrations(client: Client) -
 
 
 async def test_jsm_can_have_everything() -> None:
-    async with running_sandbox(Settings(jsm_full=True)) as sandbox, aiohttp.ClientSession() as http:
+    async with running_sandbox(SandboxSettings(jsm_full=True)) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox)
         await client.create(alert("a"), JSM)
         path = f"{JSM}/v2/alerts/a/priority?identifierType=alias"
@@ -300,7 +300,7 @@ async def test_jsm_can_have_everything() -> None:
 
 
 async def test_until_it_is_processed_a_request_has_no_status() -> None:
-    async with running_sandbox(Settings(processing=3600.0)) as sandbox, aiohttp.ClientSession() as http:
+    async with running_sandbox(SandboxSettings(processing=3600.0)) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox)
         _, answer = await client.create(alert("a"))
         url = f"{sandbox.url}/v2/alerts/requests/{answer['requestId']}"
@@ -319,7 +319,7 @@ async def test_what_is_below_the_base_of_jsm_is_another_account(client: Client) 
 
 
 async def test_calls_over_the_rate_are_throttled_as_documented() -> None:
-    async with running_sandbox(Settings(opsgenie_rate=1)) as sandbox, aiohttp.ClientSession() as http:
+    async with running_sandbox(SandboxSettings(opsgenie_rate=1)) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox)
         assert (await client.create(alert("a")))[0] == 202
         async with http.post(sandbox.url + "/v2/alerts", json=alert("b"), headers=KEY) as answer:

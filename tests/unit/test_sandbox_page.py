@@ -14,8 +14,8 @@ import aiohttp
 import orjson
 import pytest
 
-from providers.sandbox import Answer, Fault, Sandbox, running_sandbox
-from providers.sandbox.outage import ANSWERS, Outages
+from providers.sandbox import Fault, FaultyAnswer, Sandbox, running_sandbox
+from providers.sandbox.outage import ANSWERS, SandboxOutages
 from providers.sandbox.page.page import FILES, MOST_STREAMS, PREFIX
 from tests.support import hostile
 
@@ -198,7 +198,7 @@ async def test_a_hostile_text_is_one_event_of_json(browser: Browser, text: str) 
 
 
 async def test_how_a_request_was_answered_is_told(browser: Browser, sandbox: Sandbox) -> None:
-    sandbox.faults.add(Fault(Answer(status=503), times=1))
+    sandbox.faults.add(Fault(FaultyAnswer(status=503), times=1))
     await browser.trigger("k1")
     await browser.trigger("k1")
     async with browser.http.get(f"{browser.url}{PREFIX}stream") as stream:
@@ -354,7 +354,7 @@ async def test_nor_can_it_use_what_is_for_programs(
 ) -> None:
     """A form, or a fetch without CORS, reaches a server on this machine: it has an Origin, and any text as body."""
     await browser.trigger("k")
-    sandbox.faults.add(Fault(Answer(status=500), dedup_key="other"))
+    sandbox.faults.add(Fault(FaultyAnswer(status=500), dedup_key="other"))
     headers = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
     async with browser.http.request(method, f"{browser.url}/_sandbox/{path}", data=body, headers=headers) as answer:
         assert answer.status == 403
@@ -368,7 +368,7 @@ async def test_nor_can_it_use_what_is_for_programs(
 
 async def test_an_outage_ends_by_itself() -> None:
     sandbox = Sandbox()
-    outages = Outages(sandbox, seconds=0.02)
+    outages = SandboxOutages(sandbox, seconds=0.02)
     outages.begin("pagerduty", "unavailable")
     assert outages.of("pagerduty") is not None
     async with asyncio.timeout(5):
@@ -379,12 +379,12 @@ async def test_an_outage_ends_by_itself() -> None:
 
 async def test_one_outage_takes_the_place_of_another_and_goes_before_other_faults() -> None:
     sandbox = Sandbox()
-    outages = Outages(sandbox)
-    sandbox.faults.add(Fault(Answer(status=418)))
+    outages = SandboxOutages(sandbox)
+    sandbox.faults.add(Fault(FaultyAnswer(status=418)))
     outages.begin("pagerduty", "unavailable")
     outages.begin("pagerduty", "revoked")
     first, second = sandbox.faults.armed()
-    assert isinstance(first.fault.effect, Answer)
+    assert isinstance(first.fault.effect, FaultyAnswer)
     assert (first.fault.effect.status, outages.others()) == (400, 1)
     sandbox.reset()
     assert (outages.of("pagerduty"), outages.others()) == (None, 0)

@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 import pytest
 
-from providers.sandbox import Sandbox, Settings, running_sandbox
+from providers.sandbox import Sandbox, SandboxSettings, running_sandbox
 
 KEY = "a" * 32
 OTHER_KEY = "b" * 32
@@ -98,7 +98,7 @@ async def test_revoked_routing_key_is_answered_in_plain_text_until_restored(clie
 
 
 async def test_only_configured_routing_keys_are_known() -> None:
-    settings = Settings(pagerduty_keys=frozenset({KEY}))
+    settings = SandboxSettings(pagerduty_keys=frozenset({KEY}))
     async with running_sandbox(settings) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox)
         assert (await client.send(trigger()))[0] == 202
@@ -267,7 +267,7 @@ async def test_other_methods_and_paths_are_refused(client: Client) -> None:
 
 
 async def test_calls_over_the_rate_of_one_key_are_throttled() -> None:
-    async with running_sandbox(Settings(pagerduty_rate=2)) as sandbox, aiohttp.ClientSession() as http:
+    async with running_sandbox(SandboxSettings(pagerduty_rate=2)) as sandbox, aiohttp.ClientSession() as http:
         client = Client(http, sandbox)
         assert [(await client.send(trigger(f"k{n}")))[0] for n in range(4)] == [202, 202, 429, 429]
         assert (await client.send(trigger(routing_key=OTHER_KEY)))[0] == 202

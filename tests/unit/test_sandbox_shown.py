@@ -6,10 +6,10 @@ import orjson
 import pytest
 
 from providers.integration import CHECKED
-from providers.sandbox import Entry, Incident
+from providers.sandbox import Incident, JournalEntry
 from providers.sandbox.board import Board, Card
-from providers.sandbox.incidents import Step
-from providers.sandbox.outage import Outage
+from providers.sandbox.incidents import IncidentEntry
+from providers.sandbox.outage import SandboxOutage
 from providers.sandbox.page import shown
 from tests.support import hostile
 
@@ -46,7 +46,7 @@ def test_no_field_of_an_incident_lets_a_hostile_text_through(text: str) -> None:
     one = incident(title=text, dedup_key=text, severity=text, opened_with=body)
     for seen in (
         shown.incident(Card(one), {KEY: text}),
-        shown.detail(Card(one, steps=[Step(1.0, "note", detail=text)]), {}),
+        shown.detail(Card(one, steps=[IncidentEntry(1.0, "note", detail=text)]), {}),
     ):
         for each in _texts(seen):
             assert all(line.isprintable() for line in each.split("\n"))
@@ -109,7 +109,7 @@ def test_a_payload_of_half_a_megabyte_is_cut() -> None:
 
 
 def test_a_check_of_a_key_is_called_that() -> None:
-    entry = Entry(
+    entry = JournalEntry(
         number=1, at=1.0, monotonic=1.0, method="POST", path="/v2/enqueue", provider="pagerduty", key=KEY,
         dedup_key=f"{CHECKED}0123", action="resolve", event_id=None, body=None, status=202,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def test_a_check_of_a_key_is_called_that() -> None:
 def test_a_provider_counts_what_is_open_without_what_is_taken() -> None:
     counts = {"opened": 9, "open": 5, "ended": 4, "extra": 0}
     seen = shown.provider(
-        "pagerduty", counts, acknowledged=2, outcomes=(11, 3), outage=Outage("revoked", 400, 130.0), now=100.0
+        "pagerduty", counts, acknowledged=2, outcomes=(11, 3), outage=SandboxOutage("revoked", 400, 130.0), now=100.0
     )
     assert (seen["open"], seen["acknowledged"], seen["resolved"]) == (3, 2, 4)
     assert (seen["accepted"], seen["refused"]) == (11, 3)
@@ -132,7 +132,7 @@ def test_the_state_of_very_many_is_small() -> None:
     for number in range(5_000):
         board.watch(
             incident(id=f"i{number}", number=number + 1, title=hostile.LONG_WORD, dedup_key=hostile.LONG_WORD),
-            Step(1.0, "opened"),
+            IncidentEntry(1.0, "opened"),
         )
     state = shown.state(board, since=0, whole=True, integrations={}, opened=5_000, providers=[], faults=0, now=1.0)
     assert (len(state["incidents"]), state["older"], state["first"]) == (200, 4_800, 4_801)

@@ -13,14 +13,13 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from consumer.feedback.records import FromProvider
-from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
+from consumer.receivers.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.http import HttpSender, create_session
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.webhook import SIGNATURE, WEBHOOK_ID, is_signed
 from providers.pagerduty.webhook import read as read_pagerduty
-from providers.pagerduty.webhook_rest import Subscription as PagerDutySubscription
-from providers.pagerduty.webhook_rest import WebhookRest
-from providers.sandbox import Mischief, Sandbox, Subscription, running_sandbox
+from providers.pagerduty.webhook_rest import Subscription, WebhookRest
+from providers.sandbox import Mischief, Sandbox, SandboxSubscription, running_sandbox
 from providers.sandbox import webhooks as module
 from providers.webhook import LookupFailed, Said
 from state.provider_feedback import What
@@ -58,7 +57,9 @@ async def subscribed(provider: Any = "pagerduty", *answers: int) -> AsyncIterato
     try:
         async with running_sandbox() as sandbox:
             secret, token = (SECRET, None) if provider == "pagerduty" else (None, TOKEN)
-            sandbox.webhooks.subscribe(Subscription(provider=provider, url=receiver.url, secret=secret, token=token))
+            sandbox.webhooks.subscribe(
+                SandboxSubscription(provider=provider, url=receiver.url, secret=secret, token=token)
+            )
             yield sandbox, receiver
     finally:
         await runner.cleanup()
@@ -207,7 +208,7 @@ async def test_a_subscription_that_was_disabled_is_enabled_again_by_the_service(
         await trigger(sandbox, "k2")
         await wait_until(lambda: len(receiver.got) == 4, "it is sent again")
         with pytest.raises(LookupFailed, match="PNONE/enable: "):
-            await rest.enable(PagerDutySubscription("PNONE", "", True))
+            await rest.enable(Subscription("PNONE", "", True))
 
 
 async def test_a_webhook_without_a_key_is_matched_by_what_the_rest_api_says() -> None:
@@ -216,7 +217,7 @@ async def test_a_webhook_without_a_key_is_matched_by_what_the_rest_api_says() ->
         async with running_webhooks(dedup_keys=rest) as webhooks:
             url = f"http://127.0.0.1:{webhooks.port}/v1/webhooks/pagerduty"
             sandbox.webhooks.subscribe(
-                Subscription(provider="pagerduty", url=url, secret=RECEIVERS_SECRET, names_keys=False)
+                SandboxSubscription(provider="pagerduty", url=url, secret=RECEIVERS_SECRET, names_keys=False)
             )
             await trigger(sandbox)
             sandbox.acknowledge("pagerduty", "k1")

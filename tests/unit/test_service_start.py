@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import structlog
 
-import consumer.service
+import consumer.service.service
 from consumer.config import Config
-from consumer.service import run_service
+from consumer.service.service import run_service
 
 CONFIG = Config.model_validate(
     {
@@ -30,7 +30,7 @@ async def test_what_asks_kafka_has_closed_its_clients_when_the_service_ends(monk
             await asyncio.sleep(0)
             closed.append(True)
 
-    monkeypatch.setattr(consumer.service, "when_kafka_answers", asking)
+    monkeypatch.setattr(consumer.service.service, "when_kafka_answers", asking)
     stopping = asyncio.Event()
     running = asyncio.ensure_future(run_service(CONFIG, stopping, structlog.get_logger()))
     await asked.wait()

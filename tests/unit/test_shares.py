@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.posts.shares import Shares, peer_of
+from consumer.receivers.posts.shares import Shares, peer_of
 
 
 def test_who_has_the_most_gives_first_and_of_his_the_oldest() -> None:

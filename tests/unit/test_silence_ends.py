@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import msgspec
 
-from consumer.alerting.silence_ends import SilenceEnds
 from consumer.input.progress import Before, Progress
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
-from state.alert import Alert, Occurrence
+from consumer.tasks.alerting.silence_ends import SilenceEnds
+from state.alert import Alert
+from state.occurrences import Occurrence
 from state.silenced import silenced
 from state.store import Store
 from state.violation import Record, Severity

@@ -7,37 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import FeedbackKind as CommandKind
 from consumer.feedback.records import unmeant
-from state.alert import (
-    ELSEWHERE,
-    Alert,
-    Due,
-    Ending,
-    Former,
-    Heard,
-    Occurrence,
-    Outcome,
-    Policy,
-    Status,
-    acknowledge,
-    acknowledge_answered,
-    departed,
-    due,
-    is_over_by,
-    is_silenced,
-    occurred,
-    over,
-    overflowed,
-    resolve_answered,
-    restored,
-    trigger_accepted,
-    trigger_attempted,
-    trigger_refused,
-)
+from state.acknowledging import acknowledge, acknowledge_answered
+from state.alert import Alert, Ending, Former, Heard, Status
+from state.answers import overflowed, resolve_answered, trigger_accepted, trigger_attempted, trigger_refused
+from state.departures import departed
+from state.due import Due, due
+from state.held import ends_at, is_live, is_silenced
+from state.occurrences import ELSEWHERE, Occurrence, Outcome, occurred
+from state.over import is_over_by, over
+from state.policy import Policy
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, Why, happened, told_again
+from state.restored import restored
 from state.seen import News, news, seen_of
-from state.silenced import ends_at, is_live, over_after_silence, owes_after_silence, possibly_told, silenced
+from state.silenced import over_after_silence, owes_after_silence, possibly_told, silenced
 from state.violation import Record, Severity
 
 NO_OTHERS: dict[str, float] = {}
@@ -441,9 +425,68 @@ def test_one_that_has_had_others_since_is_told_again() -> None:
     assert happened(mutes(alert, at=T0 + 200, offset=2), resolved(T0 + 100), 5.0) == TellAgain(is_repeat=False)
 
 
+def test_those_from_before_the_resolve_are_over_with_it_and_what_is_silenced_since_is_silenced() -> None:
+    noisy = occurs(told(), at=T0 + 50, offset=1)[0]
+    for times in ((200.0,), (90.0, 200.0), (90.0, 95.0, 200.0)):
+        alert = noisy
+        for offset, at in enumerate(times, 2):
+            alert = mutes(alert, at=T0 + at, offset=offset)
+        it = happened(alert, resolved(T0 + 100), 5.0)
+        assert isinstance(it, Applied)
+        assert it.alert is not None
+        assert is_silenced(it.alert)
+    assert happened(mutes(noisy, at=T0 + 90), resolved(T0 + 100), 5.0) == Applied(None)
+
+
+def test_an_owner_whose_clock_is_behind_knows_it_as_well() -> None:
+    alert = mutes(occurs(told(), at=T0 + 250, offset=1)[0], at=T0 + 260, offset=2)
+    held = restored(alert, T0 + 200).held
+    assert held is not None
+    assert (held.decided, held.not_silenced) == (T0 + 200, T0 + 200)
+
+
+def test_of_one_that_an_earlier_release_held_all_counts_since_it_was_told() -> None:
+    def as_before(alert: Alert) -> Alert:
+        assert alert.held is not None
+        return replace(alert, held=replace(alert.held, not_silenced=None))
+
+    silent = mutes(as_before(mutes(told(), at=T0 + 90)), at=T0 + 200)
+    assert isinstance(happened(silent, resolved(T0 + 100), 5.0), Applied)
+    noisy = as_before(mutes(occurs(told(), at=T0 + 50, offset=1)[0], at=T0 + 200, offset=2))
+    assert happened(noisy, resolved(T0 + 100), 5.0) == TellAgain(is_repeat=False)
+
+
+def told_twice() -> Alert:
+    """Told, silenced at 1 s, resolved at 2 s, and told again at 4 s, because the order of these is open."""
+    alert = mutes(told(), at=T0 + 1, offset=1)
+    assert happened(alert, resolved(T0 + 2), 5.0) == TellAgain(is_repeat=True)
+    again = told_again(alert, resolved(T0 + 2), RECORD, is_repeat=True, now=T0 + 3)
+    return accepted(mutes(again, at=T0 + 3, offset=2), at=T0 + 4)
+
+
+def test_silenced_events_do_not_have_what_is_resolved_at_once_repeated_again() -> None:
+    it = happened(told_twice(), resolved(T0 + 6), 5.0)
+    assert isinstance(it, Applied)
+    assert it.alert is not None
+    assert (it.alert.status, it.alert.held) == (Status.RESOLVING, None)
+    others = occurs(told_twice(), at=T0 + 5, offset=3)[0]
+    assert happened(others, resolved(T0 + 6), 5.0) == TellAgain(is_repeat=True)
+
+
+def test_and_what_is_silenced_after_it_was_resolved_stays_silenced() -> None:
+    it = happened(mutes(told_twice(), at=T0 + 7, offset=3), resolved(T0 + 5), 5.0)
+    assert isinstance(it, Applied)
+    assert it.alert is not None
+    assert (it.alert.status, it.alert.occurrences) == (Status.RESOLVING, 3)
+    left = resolve_answered(it.alert, it.alert)
+    assert left is not None
+    assert is_silenced(left)
+    assert left.occurrences == 1
+
+
 def test_what_was_silenced_before_it_was_resolved_is_over_with_it_where_a_resolve_follows() -> None:
     elsewhere = replace(mutes(told(), at=T0 + 50), former=(Former("old", "default"),))
-    repeated = replace(mutes(told(), at=T0 + 1), heard=Heard(repeated=2))
+    repeated = replace(mutes(told(), at=T0 + 1), heard=Heard(repeated=1))
     for alert, at in ((elsewhere, T0 + 100), (repeated, T0 + 2)):
         it = happened(alert, resolved(at), 5.0)
         assert isinstance(it, Applied)

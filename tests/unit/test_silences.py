@@ -16,8 +16,8 @@ from structlog.testing import capture_logs
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import SilenceReader, put
 from consumer.silences.records import MalformedSilence, decode, encode, from_json, to_json
-from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, Status
-from consumer.waiting import meanwhile
+from consumer.silences.silence import LONGEST_SECONDS, InvalidSilence, Match, Silence, SilenceStatus
+from consumer.timing.waiting import meanwhile
 from providers.retry import Backoff
 from state.violation import Severity
 
@@ -141,12 +141,12 @@ def test_a_silence_that_is_none(changed: dict[str, object], field: str) -> None:
 
 def test_somebody_ends_a_silence() -> None:
     ended = silence().ended(NOW + 60)
-    assert (ended.status, ended.expires_at) == (Status.REVOKED, NOW + 60)
+    assert (ended.status, ended.expires_at) == (SilenceStatus.REVOKED, NOW + 60)
     assert not ended.silences(Event(), NOW + 60)
     assert ended.silences(Event(), NOW + 59)
     early = replace(silence(), starts_at=NOW + 100).ended(NOW + 60)
     assert not any(early.silences(Event(), NOW + at) for at in (0, 60, 100, 200))
-    assert silence().ended(NOW + 2 * HOUR) == replace(silence(), status=Status.EXPIRED)
+    assert silence().ended(NOW + 2 * HOUR) == replace(silence(), status=SilenceStatus.EXPIRED)
 
 
 TERMS = st.dictionaries(
@@ -168,7 +168,7 @@ def silences(draw: st.DrawFn) -> Silence:
         NOW,
         begin,
         begin + draw(st.integers(0, 100)),
-        draw(st.sampled_from(list(Status))),
+        draw(st.sampled_from(list(SilenceStatus))),
         draw(st.booleans()),
     )
 
@@ -335,8 +335,8 @@ class AsRead:
         self.timestamp = int(at * 1000)
 
 
-@pytest.mark.parametrize("status", [Status.REVOKED, Status.EXPIRED])
-def test_a_record_that_says_it_is_over_ends_it_at_once_whatever_its_end_says(status: Status) -> None:
+@pytest.mark.parametrize("status", [SilenceStatus.REVOKED, SilenceStatus.EXPIRED])
+def test_a_record_that_says_it_is_over_ends_it_at_once_whatever_its_end_says(status: SilenceStatus) -> None:
     known, record = KnownSilences(), AsRead(replace(silence(), status=status), NOW + 60)
     put(known, record)
     assert [len(known.of(Event(), "pagerduty", NOW + at)) for at in (0, 59, 60, 61)] == [1, 1, 0, 0]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.build import build_pipelines
 from consumer.cli.main import main
 from consumer.cli.progress import progress
 from consumer.config import parse_config
+from consumer.service.build import build_pipelines
 from consumer.tuning.files import Export, records_in
 from consumer.tuning.rows import Rows
 from consumer.tuning.simulated import Simulated

@@ -16,9 +16,9 @@ from consumer.group.state_watch import StateWatch
 from consumer.kafka.batches import Outgoing
 from consumer.kafka.transaction import FAILURES
 from consumer.kafka.watermarks import Watermarks
-from consumer.partition.checkpoint import send_batched
-from consumer.partition.state_log import StateLog
-from consumer.turns import Turns
+from consumer.tasks.partition.checkpoint import send_batched
+from consumer.tasks.partition.state_log import StateLog
+from consumer.timing.turns import Turns
 from providers.answer import Unavailable
 from state.records import CHECKPOINT_KEY
 from tests.support.delivery_setting import Setting

@@ -22,15 +22,14 @@ from consumer.cli.status_shown import facts_of, sections
 from consumer.cli.terminal import show_facts
 from consumer.kafka.group_members import DescribedGroup, DescribedMember
 from consumer.status import servers as asking
-from consumer.status.facts import Group, Member, Partition, Pipeline, RouteSaid, Server, Status
+from consumer.status.facts import GroupStatus, Member, Partition, PipelineStatus, RouteSaid, Server, ServiceStatus
 from consumer.status.judge import numbers, problems, span
 from consumer.status.look import members_of, summed_up
 from consumer.status.servers import address_of, answered, ask_servers, is_loopback
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.server import create_app, serving
 from providers.delivery.outage import Condition, RouteTrouble
-from state.alert import Alert, Owed
-from state.alert import Status as AlertStatus
+from state.alert import Alert, Owed, Status
 from state.violation import Record, Severity
 
 NOW = 1_800_000_000.0
@@ -38,7 +37,7 @@ MEMBERS = (
     Member("clawdstrike-alerting-alerts-0-1-abcd1234", "10.0.0.5", "alerts-0", (0, 1, 2)),
     Member("clawdstrike-alerting-worker-b", "10.0.0.6", None, (3,)),
 )
-GROUP = Group(
+GROUP = GroupStatus(
     "pagerduty",
     "clawdstrike-alerting.pagerduty",
     "clawdstrike.events",
@@ -46,7 +45,7 @@ GROUP = Group(
     MEMBERS,
     tuple(Partition(number, 100, 100, 100, 100) for number in range(4)),
 )
-WELL = Pipeline(
+WELL = PipelineStatus(
     GROUP,
     None,
     ("default", "by_guard:forbidden_path"),
@@ -58,14 +57,14 @@ SILENT = Server("10.0.0.6", 8080, silence="no answer within 2 s")
 REFUSED = RouteSaid("pagerduty", "default", "refused", "2027-01-15T07:40:00.000Z", "401 Unauthorized")
 
 
-def shown(status: Status, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def shown(status: ServiceStatus, capsys: pytest.CaptureFixture[str]) -> list[str]:
     for title, facts in sections(status, problems(status, NOW), NOW):
         print(title)
         show_facts(facts)
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def owing(pipeline: Pipeline, seconds: float) -> Pipeline:
+def owing(pipeline: PipelineStatus, seconds: float) -> PipelineStatus:
     return replace(pipeline, owed={"critical": 2, "high": 1, "medium": 0}, owed_since=NOW - seconds)
 
 
@@ -73,7 +72,7 @@ def owing(pipeline: Pipeline, seconds: float) -> Pipeline:
 
 
 def test_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(Status([WELL], [READY, SILENT]), capsys) == [
+    assert shown(ServiceStatus([WELL], [READY, SILENT]), capsys) == [
         "pagerduty: 2 members, 4 partitions",
         "  member      alerts-0 (10.0.0.5): partitions 0-2; ready",
         "  member      worker-b (10.0.0.6): partition 3; server on port 8080 not reached: no answer within 2 s",
@@ -89,7 +88,7 @@ def test_what_is_wrong_stands_at_the_end(capsys: pytest.CaptureFixture[str]) -> 
     behind = Partition(3, 340, 320, 300, 280, NOW - 200)
     group = replace(GROUP, members=MEMBERS[:1], partitions=(*GROUP.partitions[:3], behind))
     server = replace(READY, routes=(REFUSED,), reasons=("pagerduty: the provider refuses route default",))
-    assert shown(Status([owing(replace(WELL, group=group), 720)], [server]), capsys) == [
+    assert shown(ServiceStatus([owing(replace(WELL, group=group), 720)], [server]), capsys) == [
         "pagerduty: 1 member, 4 partitions",
         "  member      alerts-0 (10.0.0.5): partitions 0-2; not ready",
         "  no member   has partition 3",
@@ -108,8 +107,8 @@ def test_what_is_wrong_stands_at_the_end(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_stage_is_shown_before_its_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
     new = Partition(0, 7, 7)
-    stage = Group("pagerduty-repartition", "g-repartition", "clawdstrike.events", "Empty", (), (new,))
-    lines = shown(Status([replace(WELL, stage=stage)]), capsys)
+    stage = GroupStatus("pagerduty-repartition", "g-repartition", "clawdstrike.events", "Empty", (), (new,))
+    lines = shown(ServiceStatus([replace(WELL, stage=stage)]), capsys)
     assert lines[:3] == [
         "pagerduty-repartition: 0 members, 1 partition",
         "  no member   has partition 0",
@@ -128,7 +127,7 @@ def test_it_fits_80_columns_whatever_members_and_servers_are_called(
     route = replace(REFUSED, condition=hostile)
     server = replace(READY, reasons=(hostile,), routes=(route,))
     pipeline = owing(replace(WELL, group=replace(GROUP, members=(member,)), unreadable=(hostile,)), 720)
-    lines = shown(Status([pipeline], [server]), capsys)
+    lines = shown(ServiceStatus([pipeline], [server]), capsys)
     assert max(map(len, lines)) <= 80
     assert all(line.isprintable() for line in lines)
     text = "".join(line.strip() for line in lines)
@@ -136,7 +135,7 @@ def test_it_fits_80_columns_whatever_members_and_servers_are_called(
 
 
 def test_programs_get_the_same_as_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    status = Status([owing(WELL, 720)], [replace(READY, routes=(REFUSED,), reasons=("why",)), SILENT])
+    status = ServiceStatus([owing(WELL, 720)], [replace(READY, routes=(REFUSED,), reasons=("why",)), SILENT])
     found = json.loads(json.dumps(facts_of(status, problems(status, NOW))))
     assert (found["well"], found["problems"]) == (
         False,
@@ -180,18 +179,18 @@ def test_a_span_is_said_in_one_unit(seconds: float, text: str) -> None:
 
 
 def group_problems(**changes: Any) -> list[str]:
-    return problems(Status([replace(WELL, group=replace(GROUP, **changes))]), NOW)
+    return problems(ServiceStatus([replace(WELL, group=replace(GROUP, **changes))]), NOW)
 
 
 def test_what_waits_for_less_than_two_minutes_is_no_problem() -> None:
     waits = (Partition(0, 9, 9, 0, 0, NOW - 119), *GROUP.partitions[1:])
     assert group_problems(partitions=waits) == []
-    assert problems(Status([owing(WELL, 119)]), NOW) == []
-    assert problems(Status([owing(WELL, 120)]), NOW) == ["pagerduty: a page has been owed for 2 min"]
+    assert problems(ServiceStatus([owing(WELL, 119)]), NOW) == []
+    assert problems(ServiceStatus([owing(WELL, 120)]), NOW) == ["pagerduty: a page has been owed for 2 min"]
 
 
 def test_a_server_that_is_not_reached_is_no_problem() -> None:
-    assert problems(Status([WELL], [SILENT]), NOW) == []
+    assert problems(ServiceStatus([WELL], [SILENT]), NOW) == []
 
 
 def test_a_group_without_members_and_one_that_does_not_come_to_rest_are_problems() -> None:
@@ -204,7 +203,7 @@ def test_a_group_without_members_and_one_that_does_not_come_to_rest_are_problems
 
 
 def test_state_that_cannot_be_read_is_a_problem() -> None:
-    assert problems(Status([replace(WELL, unreadable=("topic s, partition 0",))]), NOW) == [
+    assert problems(ServiceStatus([replace(WELL, unreadable=("topic s, partition 0",))]), NOW) == [
         "pagerduty: topic s, partition 0"
     ]
 
@@ -213,7 +212,7 @@ def test_state_that_cannot_be_read_is_a_problem() -> None:
 
 
 def test_alerts_are_summed_up_by_status_and_severity() -> None:
-    alert = Alert("k", AlertStatus.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default")
+    alert = Alert("k", Status.OPEN, "s", 3, 1.0, 2.0, 2.5, Severity.HIGH, route="default")
     record = Record("events", 0, 1, 1000, None, b"{}")
     late = Owed(record, Severity.CRITICAL, 70.0, 1, 1)
     early = Owed(record, Severity.LOW, 60.0, 1, 1)
@@ -221,7 +220,7 @@ def test_alerts_are_summed_up_by_status_and_severity() -> None:
     def having(**changes: Any) -> Alert:
         return changed(alert, **changes)
 
-    alerts = [alert, having(owed=late), having(owed=early), having(status=AlertStatus.RESOLVING)]
+    alerts = [alert, having(owed=late), having(owed=early), having(status=Status.RESOLVING)]
     found = summed_up(GROUP, None, ["default"], alerts, [])
     assert found.alerts == {"open": 3, "acknowledged": 0, "resolving": 1}
     assert {severity: count for severity, count in found.owed.items() if count} == {"critical": 1, "low": 1}
@@ -379,12 +378,12 @@ def test_help_says_what_the_exit_codes_mean(capsys: pytest.CaptureFixture[str]) 
     assert "for 2 minutes" in out
 
 
-@pytest.mark.parametrize(("status", "code"), [(Status([WELL]), 0), (Status([owing(WELL, 720)]), 1)])
+@pytest.mark.parametrize(("status", "code"), [(ServiceStatus([WELL]), 0), (ServiceStatus([owing(WELL, 720)]), 1)])
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_exit_code_says_whether_all_is_well(
-    status: Status, code: int, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    status: ServiceStatus, code: int, as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def look(*_: Any) -> Status:
+    async def look(*_: Any) -> ServiceStatus:
         return status
 
     def run(args: Any, topics: Any, act: Any) -> int:

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from consumer.alerting.moments import Moments
-from consumer.clock import Clock
-from consumer.partition.checkpoint import divided
-from consumer.repartition.forwarder import ForwarderCut, Stamps
-from consumer.turns import Turns
+from consumer.tasks.alerting.moments import Moments
+from consumer.tasks.partition.checkpoint import divided
+from consumer.tasks.repartition.forwarder import ForwarderCut, Stamps
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 from state import written
 from state.alert import Alert, Owed, Status
 from state.counts import counts_of, with_counts
@@ -282,7 +282,7 @@ def test_a_stage_forwards_in_slices() -> None:
         restores=None,
         metrics=None,
         clock=clock,
-        letterbox=SimpleNamespace(post=posted),
+        dead_letter_writer=SimpleNamespace(write=posted),
         record_clock=SimpleNamespace(now=lambda: 5),
         stamps=Stamps(clock),
         turns=work.turns(10.0),

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Former, Occurrence, Owed, Status
+from state.alert import Alert, Former, Owed, Status
+from state.occurrences import Occurrence
 from state.silenced import owes_after_silence, silenced
 from state.store import Store
 from state.violation import Record, Severity

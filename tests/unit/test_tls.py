@@ -5,7 +5,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -16,18 +15,7 @@ from consumer.config import KafkaConfig, SecurityConfig
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.tls import CertificateFiles, RenewingContext, UnusableFiles
 from tests.support.certificates import Files, issued_to_client
-
-
-class Log:
-    """What was logged."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, dict[str, Any]]] = []
-
-    def info(self, event: str, **fields: Any) -> None:
-        self.lines.append((event, fields))
-
-    error = info
+from tests.support.log import RecordedLog
 
 
 class Server:
@@ -84,7 +72,7 @@ def files(tmp_path: Path, authority: trustme.CA) -> Files:
     return files
 
 
-def _context(files: Files, log: Log | None = None) -> RenewingContext:
+def _context(files: Files, log: RecordedLog | None = None) -> RenewingContext:
     paths = CertificateFiles(ca_file=str(files.ca), cert_file=str(files.cert), key_file=str(files.key))
     return RenewingContext(paths, log)
 
@@ -92,7 +80,7 @@ def _context(files: Files, log: Log | None = None) -> RenewingContext:
 async def test_a_certificate_that_was_replaced_is_shown_at_the_next_connection(
     files: Files, authority: trustme.CA
 ) -> None:
-    log = Log()
+    log = RecordedLog()
     async with Server(authority).running() as server:
         context = _context(files, log)
         assert [await _connect(server, context) for _ in range(2)] == ["first", "first"]
@@ -100,16 +88,16 @@ async def test_a_certificate_that_was_replaced_is_shown_at_the_next_connection(
         for name in ("second", "third"):  # as fast as it goes: within a tick of the file system's clock
             files.put(authority, issued_to_client(authority, name))
             assert await _connect(server, context) == name
-        assert [event for event, _ in log.lines] == ["certificates_renewed"] * 2
+        assert log.events() == ["certificates_renewed"] * 2
 
 
 async def test_a_key_and_a_certificate_that_are_no_pair_yet_are_not_taken(files: Files, authority: trustme.CA) -> None:
-    log, second = Log(), issued_to_client(authority, "second")
+    log, second = RecordedLog(), issued_to_client(authority, "second")
     async with Server(authority).running() as server:
         context = _context(files, log)
         files.put_key(second)
         assert [await _connect(server, context) for _ in range(3)] == ["first"] * 3
-        ((event, fields),) = log.lines
+        ((_, event, fields),) = log.lines
         assert event == "certificates_unusable"
         assert fields["error"].startswith("kafka.security: the certificate files cannot be used: ")
         files.cert.unlink()
@@ -118,7 +106,7 @@ async def test_a_key_and_a_certificate_that_are_no_pair_yet_are_not_taken(files:
         assert await _connect(server, context) == "first"
         files.put_certificate(second)
         assert await _connect(server, context) == "second"
-        events = [event for event, _ in log.lines]
+        events = log.events()
         assert events == [*["certificates_unusable"] * 3, "certificates_renewed"]
 
 

@@ -88,6 +88,28 @@ async def test_other_topics_may_keep_their_records_for_as_short_as_they_like() -
     assert await problems("24h", **few) == ()
 
 
+@pytest.mark.parametrize(
+    ("configs", "are_checked"),
+    [
+        ({}, False),
+        ({"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": "3600000"}, True),
+        ({"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": "9223372036854775807"}, False),
+        ({"message.timestamp.type": "CreateTime", "message.timestamp.difference.max.ms": "60000"}, True),
+        ({"message.timestamp.type": "LogAppendTime", "message.timestamp.after.max.ms": "3600000"}, False),
+    ],
+)
+async def test_a_member_knows_whether_brokers_check_the_times_of_its_input(
+    configs: dict[str, str], are_checked: bool
+) -> None:
+    admin: Any = TopicAdmin()
+    config = configured("24h")
+    await create_topics(admin, config, 3, None)
+    follower = follower_of(config, "state.pagerduty")
+    admin.configs[follower.input] = configs
+    found = await member_topics(admin, config, follower)
+    assert found.times_are_checked is are_checked
+
+
 async def test_a_member_that_runs_is_told_of_it_and_not_stopped() -> None:
     admin: Any = TopicAdmin()
     config = configured("24h")

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 from aiokafka.structs import RecordMetadata
 
 import consumer.kafka.transaction
-from consumer.kafka.transaction import Refused, Unanswered, commit_transaction
+from consumer.kafka.transaction import TransactionRefused, Unanswered, commit_transaction
 
 RECORD = RecordMetadata("state", 0, TopicPartition("state", 0), 7, None, 0, 0)
 
@@ -83,7 +83,7 @@ async def test_what_fails_before_the_commit_is_asked_for_is_a_refusal_and_nothin
 ) -> None:
     producer = Producer()
     refused = await ended(producer, failing(error))
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, TransactionRefused)
     assert (refused.error, refused.is_mended, producer.steps) == (error, False, ["begin"])
 
 
@@ -96,7 +96,7 @@ async def test_a_fault_of_ours_is_no_refusal() -> None:
 @pytest.mark.usefixtures("_soon")
 async def test_records_that_nobody_takes_in_time_are_refused_too() -> None:
     producer = Producer()
-    assert isinstance(await ended(producer, hanging), Refused)
+    assert isinstance(await ended(producer, hanging), TransactionRefused)
     assert producer.steps == ["begin"]
 
 

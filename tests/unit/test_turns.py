@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
-from consumer.turns import TURNS_BETWEEN, Turns
+from consumer.timing.turns import TURNS_BETWEEN, Turns
 from tests.support.loop import VirtualLoop
 
 

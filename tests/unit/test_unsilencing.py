@@ -9,12 +9,14 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from consumer.feedback.records import Replay
-from consumer.partition.read_back import AT_A_TIME
-from consumer.partition.unsilencing import UNREAD_SECONDS
+from consumer.tasks.partition.read_back import AT_A_TIME
+from consumer.tasks.partition.unsilencing import UNREAD_SECONDS
 from consumer.tuning.simulated import Said, Saying, Simulated
 from providers.answer import Accepted, Unavailable
 from providers.notification import Trigger
-from state.alert import ELSEWHERE, Status, is_silenced
+from state.alert import Status
+from state.held import is_silenced
+from state.occurrences import ELSEWHERE
 from state.seen import seen_of
 from state.violation import Severity
 from tests.support.delivery_setting import EPOCH, Setting
@@ -22,6 +24,7 @@ from tests.support.simulation import Simulation
 from tests.support.walks import COMMIT, HIGH, TICK, decide, end, event
 
 END = 600.0
+HOUR, YEAR = 3600.0, 31_536_000.0
 
 
 def tell(setting: Setting, kind: str = "trigger") -> list[str]:
@@ -47,11 +50,39 @@ def test_it_tells_nobody_until_its_end_and_then_once_what_is_live() -> None:
     assert tell(setting) == ["other"]
     setting.run(80)
     assert tell(setting) == ["other", "live"]
-    assert notification(setting, "live").story.occurrences == 2
+    assert notification(setting, "live").alert_summary.occurrences == 2
     assert "forbidden_path:over" not in setting.alerts()
     setting.run(600)
     assert tell(setting) == ["other", "live"]
     assert tell(setting, "resolve") == []
+
+
+@pytest.mark.parametrize("skew", [-YEAR, -2 * HOUR, -45 * 60.0, 45 * 60.0, 2 * HOUR, YEAR])
+def test_its_end_comes_in_time_whatever_the_clock_of_the_member_says(skew: float) -> None:
+    setting = Setting()
+    setting.skew = skew
+    setting.silence("release", END)
+    for _ in range(int(END / 10) - 1):
+        setting.occur("s")
+        setting.run(10)
+    assert tell(setting) == []
+    setting.run(20)
+    assert tell(setting) == ["s"]
+
+
+def test_its_end_comes_late_but_comes_where_nobody_can_tell_that_the_host_is_behind() -> None:
+    setting = Setting(quiet=30 * HOUR)
+    setting.brokers_check = False
+    setting.restart()
+    setting.skew = -2 * HOUR
+    setting.silence("release", END)
+    for _ in range(int(END / 60)):
+        setting.occur("s")
+        setting.run(60)
+    setting.run(2 * HOUR - 120)
+    assert tell(setting) == []
+    setting.run(240)
+    assert tell(setting) == ["s"]
 
 
 def test_it_is_sent_with_its_worst_event_read_again_from_its_place() -> None:
@@ -63,7 +94,7 @@ def test_it_is_sent_with_its_worst_event_read_again_from_its_place() -> None:
     setting.occur("s", severity="high")
     setting.run(30)
     told = notification(setting, "s")
-    assert (told.severity, told.violation.event_id, told.story.occurrences) == (Severity.CRITICAL, "e1", 3)
+    assert (told.severity, told.violation.event_id, told.alert_summary.occurrences) == (Severity.CRITICAL, "e1", 3)
     assert setting.read_again == [1]
 
 
@@ -76,7 +107,7 @@ def test_where_that_is_not_there_any_more_it_is_told_with_what_the_alert_knows()
     setting.partitions[0].input.records[0] = None
     setting.run(30)
     told = notification(setting, "s")
-    assert (told.severity, told.story.occurrences) == (Severity.HIGH, 2)
+    assert (told.severity, told.alert_summary.occurrences) == (Severity.HIGH, 2)
     assert "silenced" in told.violation.reason
     alert = setting.partitions[0].alert("s")
     assert alert is not None
@@ -141,7 +172,7 @@ def test_an_event_that_is_not_silenced_is_told_at_once_and_counts_what_was() -> 
     setting.occur("s", severity="high")
     setting.occur("s", severity="critical")  # critical events are silenced only if somebody says so
     setting.run(5)
-    assert notification(setting, "s").story.occurrences == 2
+    assert notification(setting, "s").alert_summary.occurrences == 2
     setting.run(END + 60)
     assert tell(setting) == ["s"]
 

@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from consumer.feedback.records import Command, Kind, decode_feedback, encode_command
+from consumer.feedback.records import FeedbackKind, OperatorCommand, decode_feedback, encode_command
 from consumer.kafka.foreign import foreign_group
-from consumer.partition.left_alone import TOLD_OF_EACH, LeftAlone
-from consumer.partition.restore import StateRefused
+from consumer.tasks.partition.left_alone import TOLD_OF_EACH, LeftAlone
+from consumer.tasks.partition.restore import StateRefused
 from providers.answer import Accepted, Unavailable
-from state.alert import Alert, Due, Former, Heard, Notified, Occurrence, Owed, Status, due, is_silenced, source
+from state.alert import Alert, Former, Heard, Notified, Owed, Status, source
+from state.due import Due, due
+from state.held import is_silenced
 from state.joined import reunited
+from state.occurrences import Occurrence
 from state.partition_records import Unreadable
 from state.records import (
     BESIDE,
@@ -92,7 +95,8 @@ def test_the_last_release_reads_what_is_written(alert: Alert) -> None:
     if is_silenced(alert):
         known = replace(known, owed=back.owed)  # a stand-in
     if known.last_notified is not None:
-        known = replace(known, last_notified=replace(known.last_notified, offset=None, occurrences=None, left=None))
+        told = known.last_notified
+        known = replace(known, last_notified=Notified(told.severity, told.at, told.date))
     if known.owed is not None:
         owed = replace(known.owed, guard=None, tenant=None, last_status=None, last_error=None)
         known = replace(known, owed=owed)
@@ -138,7 +142,7 @@ def test_what_this_release_writes_is_read_by_the_last_one_with_nothing_lost_that
 def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
     later = {
         "source": ["guard", None, "events", 3, "more"],
-        "told": [3, 1.0, None, 7, None, None, "more"],
+        "told": [3, 1.0, None, 7, None, None, None, "more"],
         "heard": [1.0, None, False, None, "more"],
     }
     alert = decode_alert(KEY.encode(), changed(ALERT, **later))
@@ -165,13 +169,13 @@ def test_the_last_release_reads_a_checkpoint_that_names_its_group() -> None:
 
 
 def test_the_last_release_takes_a_command_that_says_what_was_seen_and_this_one_takes_one_that_does_not() -> None:
-    command = Command(Kind.RESOLVE, "pagerduty", KEY, 5.0, "me", [seen_of(ALERT)])
+    command = OperatorCommand(FeedbackKind.RESOLVE, "pagerduty", KEY, 5.0, "me", [seen_of(ALERT)])
     assert asdict(feedback_0_1.decode_feedback(*encode_command(command), 7_000)) == {
         "kind": feedback_0_1.Kind.RESOLVE, "provider": "pagerduty", "dedup_key": KEY, "at": 5.0, "by": "me",
     }  # fmt: skip
     before = feedback_0_1.Command(feedback_0_1.Kind.RESOLVE, "pagerduty", KEY, 5.0, "me")
     now = decode_feedback(*feedback_0_1.encode_command(before), 7_000)
-    assert now == Command(Kind.RESOLVE, "pagerduty", KEY, 5.0, "me")
+    assert now == OperatorCommand(FeedbackKind.RESOLVE, "pagerduty", KEY, 5.0, "me")
 
 
 # what cannot be read
@@ -209,13 +213,13 @@ UNREADABLE = {
     "a count that is a flag": changed(occurrences=True),
     "a time that is a text": changed(first_seen="now"),
     "a time that is nothing": changed(decided=None),
-    "a flag that is a text": changed(is_at_provider="yes"),
+    "a flag that is a text": changed(has="yes"),
     "a route that is a number": changed(route=7),
     "a session that is a list": changed(session=["s1"]),
-    "told something else": changed(last_notified={"severity": 3}),
-    "told at no time": changed(last_notified=[3, "now", None]),
-    "told nothing": changed(last_notified=[]),
-    "told at an offset that is a text": changed(last_notified=[3, 1.0, None, "7"]),
+    "told something else": changed(told={"severity": 3}),
+    "told at no time": changed(told=[3, "now", None]),
+    "told nothing": changed(told=[]),
+    "told at an offset that is a text": changed(told=[3, 1.0, None, "7"]),
     "of a guard that is a number": changed(source=[7, None, "events", 3]),
     "of no partition": changed(source=["guard", None, "events"]),
     "of a partition that is a text": changed(source=["guard", None, "events", "3"]),
@@ -231,13 +235,13 @@ UNREADABLE = {
     "held at a place that is a text": holding(4, "7"),
     "held with nothing": changed(held=[]),
     "held as a text": changed(held="s"),
-    "told when there were a text": changed(last_notified=[3, 1.0, None, 7, "2"]),
-    "left at a text": changed(last_notified=[3, 1.0, None, 7, 2, "1.0"]),
+    "told when there were a text": changed(told=[3, 1.0, None, 7, "2"]),
+    "left at a text": changed(told=[3, 1.0, None, 7, 2, "1.0"]),
     "owes a text": changed(owed="a trigger"),
     "owes nothing at all": changed(owed={}),
     "owed since never": owing(since=None),
     "owed from an offset that is a text": owing(first_offset="7"),
-    "holds a text": owing(pins_offset="7"),
+    "holds a text": owing(holds="7"),
     "repeats a number": owing(repeat=1),
     "owes what has no guard but a list": owing(guard=["guard"]),
     "met a status that is a text": owing(last_status="503"),

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from consumer.waiting import meanwhile, unless_set
+from consumer.timing.waiting import meanwhile, unless_set
 
 
 async def test_the_result_of_the_work_where_it_is_done_before() -> None:

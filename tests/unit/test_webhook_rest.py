@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from consumer.config import ConfigError, parse_config
-from consumer.webhooks.subscriptions import SubscriptionWatch, goes_to
+from consumer.receivers.webhooks.subscriptions import SubscriptionWatch, goes_to
 from providers.http import HttpSender, create_session
 from providers.pagerduty.webhook_rest import Subscription, WebhookRest
 from providers.webhook import LookupFailed

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from consumer.config import ConfigError, parse_config
 from consumer.feedback.records import FromProvider
-from consumer.posts import writer as writer_module
-from consumer.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
-from consumer.webhooks.way import LARGEST_BODY
+from consumer.receivers.posts import writer as writer_module
+from consumer.receivers.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
+from consumer.receivers.webhooks.way import LARGEST_BODY
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.webhook import SIGNATURE, is_signed, sign
 from providers.pagerduty.webhook import read as read_pagerduty
@@ -506,7 +506,7 @@ async def test_one_that_we_fail_to_read_holds_up_none_behind_it(
         if fault is not None:
             raise fault
 
-    monkeypatch.setattr("consumer.webhooks.service.read_pagerduty", read)
+    monkeypatch.setattr("consumer.receivers.webhooks.service.read_pagerduty", read)
     async with running_webhooks() as webhooks:
         assert await webhooks.pagerduty() == (200, {"outcome": "malformed"})
         assert webhooks.count("pagerduty", "malformed") == 1

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from consumer.feedback.records import Command
-from consumer.feedback.records import Kind as CommandKind
+from consumer.feedback.records import FeedbackKind as CommandKind
+from consumer.feedback.records import OperatorCommand
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.rate import Rate
 from state.alert import Status
@@ -217,7 +217,7 @@ def test_a_drain_does_not_wait_for_requests_that_only_wait_for_a_token() -> None
     mode = [False]
     setting = Setting(throttles_once(mode), follows_up=True)
     follow_ups_wait(setting, mode)
-    setting.proofs.is_fresh = False
+    setting.proofs.is_valid = False
     task, begin, sent = setting.partitions[0].running, setting.loop.time(), len(setting.calls)
     draining = setting.loop.create_task(task.drain(30.0))
     setting.loop.settle()
@@ -257,7 +257,7 @@ def test_an_alert_that_waits_for_a_check_holds_up_no_command_and_is_given_up_in_
     go(setting, 60)
     inbox = setting.partitions[0].running.work._inbox
     for key in ("forbidden_path:bad", "b:ok"):
-        command = Command(CommandKind("acknowledge"), "simulated", key, setting._clock.wall() + 1.0, "me")
+        command = OperatorCommand(CommandKind("acknowledge"), "simulated", key, setting._clock.wall() + 1.0, "me")
         at = inbox.next_offset(0)
         with setting.loop.running():
             inbox.hand(0, [(at, command)], at + 1)

@@ -8,11 +8,11 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from structlog.testing import CapturingLogger
 
-from consumer.clock import Clock
 from consumer.input.beginning import Beginning, Fit, Log, Look
 from consumer.input.commit_metadata import BEGINNING_METADATA, COMMIT_METADATA, ORDER_METADATA, START_METADATA
 from consumer.input.inputs import inputs_of
 from consumer.input.whereabouts import NOTICE_SECONDS, Whereabouts
+from consumer.timing.clock import Clock
 from state.anchors import Anchor, Anchors, anchor_of
 from state.records import Position
 from state.violation import Record

@@ -8,9 +8,9 @@ import pytest
 import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from consumer.clock import Clock
-from consumer.homes.whole_input import LOOK_SECONDS, TRIES, TRY_SECONDS, WholeInput
 from consumer.input.progress import GroupPosition
+from consumer.tasks.homes.whole_input import LOOK_SECONDS, TRIES, TRY_SECONDS, WholeInput
+from consumer.timing.clock import Clock
 from tests.support.loop import VirtualLoop
 
 

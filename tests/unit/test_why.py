@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from state.alert import Alert, Notified, Occurrence, Owed, Policy, Status, event_time, occurred
+from state.alert import Alert, Notified, Owed, Status
+from state.occurrences import Occurrence, event_time, occurred
+from state.policy import Policy
 from state.violation import Record, Severity
 from state.why import OUTCOME_OF, Why, why
 

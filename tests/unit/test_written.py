@@ -14,34 +14,25 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
-from consumer.clock import Clock
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.kafka.record_clock import RecordClock
-from consumer.partition.checkpoint import Checkpoint, Sink, divided
-from consumer.partition.restore import restore
-from consumer.turns import Turns
+from consumer.tasks.partition.checkpoint import Checkpoint, Sink, divided
+from consumer.tasks.partition.restore import restore
+from consumer.timing.clock import Clock
+from consumer.timing.turns import Turns
 from state import written
-from state.alert import (
-    LONGEST_ERROR,
-    Alert,
-    Occurrence,
-    Outcome,
-    Owed,
-    Policy,
-    Status,
-    acknowledge,
-    occurred,
-    over,
-    resolve_answered,
-    trigger_accepted,
-    trigger_attempted,
-)
+from state.acknowledging import acknowledge
+from state.alert import LONGEST_ERROR, Alert, Owed, Status
+from state.answers import resolve_answered, trigger_accepted, trigger_attempted
+from state.occurrences import Occurrence, Outcome, occurred
+from state.over import over
+from state.policy import Policy
 from state.records import CHECKPOINT_KEY, CorruptState, Position, decode_alert, decode_counts, encode_position
 from state.store import Store
 from state.violation import Record, Severity
 from state.written import LARGE_BYTES, MAX_COUNTS, MAX_COUNTS_BYTES
 from tests.released.v0_1 import records as release_0_1
-from tests.support.letterbox import large_letterbox
+from tests.support.dead_letter_writer import large_dead_letter_writer
 from tests.support.loop import VirtualLoop
 from tests.support.simulated_kafka import Kafka, Sent
 from tests.support.simulated_kafka import Outcome as Comes
@@ -71,7 +62,7 @@ class Partition:
         """Commit what has changed; returns what was written."""
         cut = self.loop.complete(divided(self.store, self.store.cut(), Turns()))
         found = Checkpoint(cut, dead_letters, Position("events", 0, self.position, {0: 3}))
-        sink: Any = Sink(self._producer, "state", 0, large_letterbox("dlq"), RecordClock(Clock.system()))
+        sink: Any = Sink(self._producer, "state", 0, large_dead_letter_writer("dlq"), RecordClock(Clock.system()))
         committing = self.loop.create_task(found.commit(sink))
         self.loop.settle()
         assert self.kafka.conclude(Comes.DONE)

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from providers.sandbox.guard import is_own_host, why_foreign
-from providers.sandbox.outage import How, Outages, ProviderName
+from providers.sandbox.outage import How, ProviderName, SandboxOutages
 from providers.sandbox.page import shown
 from providers.sandbox.sandbox import Sandbox
 
@@ -90,10 +90,10 @@ class Page:
     A button's request has to carry a token that stands in the page: another web page cannot read it.
     """
 
-    def __init__(self, sandbox: Sandbox, *, host: str, outages: Outages | None = None) -> None:
+    def __init__(self, sandbox: Sandbox, *, host: str, outages: SandboxOutages | None = None) -> None:
         self._sandbox = sandbox
         self._host = host
-        self._outages = outages or Outages(sandbox)
+        self._outages = outages or SandboxOutages(sandbox)
         self._token = secrets.token_urlsafe(24)
         self._streams = 0
 

@@ -12,8 +12,8 @@ import orjson
 from providers.integration import CHECKED
 from providers.sandbox.board import Board, Card
 from providers.sandbox.incidents import Incident
-from providers.sandbox.journal import Entry
-from providers.sandbox.outage import Outage
+from providers.sandbox.journal import JournalEntry
+from providers.sandbox.outage import SandboxOutage
 from providers.text import shorten
 
 TITLE_LIMIT = 300
@@ -106,7 +106,7 @@ def provider(
     *,
     acknowledged: int,
     outcomes: tuple[int, int],
-    outage: Outage | None,
+    outage: SandboxOutage | None,
     now: float,
 ) -> dict[str, Any]:
     """One provider: its incidents by status, its answers, and its outage. ``now`` is by the event loop's clock."""
@@ -124,7 +124,7 @@ def provider(
     }
 
 
-def request(entry: Entry) -> dict[str, Any]:
+def request(entry: JournalEntry) -> dict[str, Any]:
     """One request. ``status`` is None while it has no answer; with a ``fault`` it may never get one."""
     about = entry.dedup_key or ""
     checks = about.startswith(CHECKED)

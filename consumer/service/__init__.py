@@ -1,0 +1,1 @@
+"""The service as one process: all pipelines, from the configuration to SIGTERM."""

@@ -1,0 +1,1 @@
+"""The tasks: everything for one partition of a pipeline, or of the stage before it."""
