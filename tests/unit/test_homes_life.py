@@ -60,6 +60,12 @@ def test_what_is_silenced_behind_a_resolve_is_not_resolved_with_it(walk: list[St
     simulate(walk, **settings(0))
 
 
+def test_a_silence_ends_where_an_alert_moves_to_a_partition_that_nothing_was_ever_read_of() -> None:
+    homes = simulate([("silence", 11), ("event", 2), ("calm", 0), ("grow", 0)], **settings(1))
+
+    assert homes.opened == {"forbidden_path:s3": 1}
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_live_problems_move_and_stay_one_incident(number: int) -> None:
     homes = simulate(GROWTH, **settings(number))
