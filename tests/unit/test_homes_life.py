@@ -100,6 +100,7 @@ def test_an_end_that_was_heard_of_before_ends_also_what_an_event_is_only_counted
         homes.commanded["forbidden_path:s1"] = homes.wall()
         monkeypatch.setattr(Moving, "ends", property(lambda moving: moving))
         monkeypatch.setattr(Moving, "ended_at", lambda *args: homes.commanded["forbidden_path:s1"])
+        monkeypatch.setattr(Moving, "ends", property(lambda moving: moving))  # as if there were one
         homes.step("calm", 0)
         assert homes.open == set(), "resolved at once, not when it is quiet"
         homes.rest()
