@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from state.alert import Alert, Status
+from state.alert import NOTHING_HEARD, Alert, Status
 from state.held import is_silenced
 
 
@@ -14,12 +14,15 @@ def acknowledge(alert: Alert) -> Alert:
     return replace(alert, acknowledging=True, failed=0)
 
 
-def acknowledge_answered(alert: Alert, accepted: bool) -> Alert:
-    """The provider has accepted or rejected an acknowledge. After a rejection the acknowledge is dropped, and the alert
-    is open as before.
+def acknowledge_answered(alert: Alert, accepted: bool, date: float | None = None) -> Alert:
+    """The provider has accepted or rejected an acknowledge, at ``date`` by its own clock, in seconds since the epoch
+    (None: it did not say). After a rejection the acknowledge is dropped, and the alert is open as before.
 
     An alert that was over meanwhile owes no acknowledge any more, and the answer changes nothing.
     """
     if not alert.acknowledging:
         return alert
-    return replace(alert, status=Status.ACKNOWLEDGED if accepted else alert.status, acknowledging=False, failed=0)
+    if not accepted:
+        return replace(alert, acknowledging=False, failed=0)
+    heard = alert.heard if date is None else replace(alert.heard or NOTHING_HEARD, acknowledged=date)
+    return replace(alert, status=Status.ACKNOWLEDGED, acknowledging=False, failed=0, heard=heard)

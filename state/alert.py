@@ -146,12 +146,16 @@ class Heard(Struct, frozen=True, gc=False):
     how many occurrences there had been when a resolve was doubted, and the trigger came to be repeated because of that
     (None: none was). While there are no more of them, the next resolve of that kind is believed. What is silenced does
     not count for that (`state.held.not_silenced`).
+
+    ``acknowledged`` is the provider's time at which it has accepted an acknowledge of this service: who had taken the
+    incident before that, or had not, says nothing of it any more (None: it has accepted none, or did not say when).
     """
 
     at: float | None = None
     incident: str | None = None
     sent_resolve: bool = False
     repeated: int | None = None
+    acknowledged: float | None = None
 
 
 NOTHING_HEARD = Heard()

@@ -215,8 +215,10 @@ def _heard(own: Heard | None, other: Heard | None) -> Heard | None:
     if own is None or other is None:
         found = own or other
         return None if found is None else replace(found, repeated=None)
+    acknowledged = max((each.acknowledged for each in (own, other) if each.acknowledged is not None), default=None)
     last = other if (other.at or 0.0) > (own.at or 0.0) else own
-    return replace(last, sent_resolve=own.sent_resolve or other.sent_resolve, repeated=None)
+    sent_resolve = own.sent_resolve or other.sent_resolve
+    return replace(last, sent_resolve=sent_resolve, repeated=None, acknowledged=acknowledged)
 
 
 def _last_step(own: Alert, other: Alert) -> LastStep:

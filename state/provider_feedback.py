@@ -92,6 +92,8 @@ class TellAgain:
 def happened(alert: Alert, it: Happened, timeout_seconds: float) -> Ignored | Applied | TellAgain:
     """What this makes of the alert. ``timeout_seconds``: for so long may a request still land."""
     if (why := _why_ignored(alert, it)) is not None:
+        if why is Why.BEFORE and _was_taken_before(alert, it):
+            return Applied(replace(alert, status=Status.OPEN, heard=replace(_heard(alert, it), incident=None)))
         return Ignored(why, _with_note(alert, it) if why in (Why.RESOLVING, Why.UNTOLD) else None)
     if it.what is not What.RESOLVED:
         status = Status.ACKNOWLEDGED if it.what is What.ACKNOWLEDGED else Status.OPEN
@@ -157,6 +159,8 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
         return Why.HISTORY
     if heard.at is not None and it.at < heard.at:
         return Why.OLDER
+    if it.what is not What.RESOLVED and _is_before_ours(heard, it):
+        return Why.OLDER
     if it.what is What.RESOLVED and it.by_integration and _has_sent_resolve(alert):
         return Why.ECHO
     if alert.status is Status.RESOLVING:
@@ -176,10 +180,23 @@ def _why_ignored(alert: Alert, it: Happened) -> Why | None:
 
 
 def _takes_back(alert: Alert, heard: Heard, it: Happened) -> bool:
-    """Whether nobody has taken the incident any more of which the provider has said before that somebody has. (An
-    acknowledge of this service's own may be later than it.)"""
-    is_taken = alert.status is Status.ACKNOWLEDGED and not alert.acknowledging and heard.at is not None
+    """Whether nobody has taken the incident any more of which the provider has said before that somebody has."""
+    is_taken = alert.status is Status.ACKNOWLEDGED and heard.at is not None and heard.at < it.at
     return is_taken and it.what in (What.UNACKNOWLEDGED, What.REOPENED)
+
+
+def _is_before_ours(heard: Heard, it: Happened) -> bool:
+    """Whether the provider has accepted an acknowledge of this service after that."""
+    return heard.acknowledged is not None and it.at < heard.acknowledged
+
+
+def _was_taken_before(alert: Alert, it: Happened) -> bool:
+    """Whether what somebody had taken was resolved before the last accepted trigger, which has opened another."""
+    return (
+        it.what is What.RESOLVED
+        and alert.status is Status.ACKNOWLEDGED
+        and not _is_before_ours(alert.heard or NOTHING_HEARD, it)
+    )
 
 
 def _has_sent_resolve(alert: Alert) -> bool:

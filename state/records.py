@@ -126,7 +126,7 @@ def encode_alert(alert: Alert) -> bytes:
     if alert.begun is not None:
         value["begun"] = alert.begun
     if (heard := alert.heard) is not None:
-        value["heard"] = (heard.at, heard.incident, heard.sent_resolve, heard.repeated)
+        value["heard"] = (heard.at, heard.incident, heard.sent_resolve, heard.repeated, heard.acknowledged)
     if (last := alert.last_step) is not None:
         value["last_step"] = (last.at, last.occurrences)
     if (held := alert.held) is not None:
@@ -341,7 +341,14 @@ def _told_from_json(json: list[Any]) -> Notified:
 def _heard_from_json(json: list[Any]) -> Heard:
     at, incident, sent_resolve = json[:3]  # a later release may say more
     repeated = json[3] if len(json) > 3 else None  # an earlier release wrote less
-    return Heard(_number_or_none(at), _text_or_none(incident), _flag(sent_resolve), _whole_or_none(repeated))
+    acknowledged = json[4] if len(json) > 4 else None
+    return Heard(
+        _number_or_none(at),
+        _text_or_none(incident),
+        _flag(sent_resolve),
+        _whole_or_none(repeated),
+        _number_or_none(acknowledged),
+    )
 
 
 def _last_step_from_json(json: list[Any]) -> LastStep:

@@ -54,13 +54,13 @@ def pages_at_end(silence: Silence, known: KnownSilences, silenced: Silenced, con
     """How many pages it brings to end this silence now: the alerts that no other silence holds, and that are live."""
     policies = {one.provider.name: one.policy for one in build_pipelines(config)}
 
-    def end_of(silence_id: str, until: float, provider: str) -> float:
-        end = known.end_of(silence_id, until, provider)
+    def end_of(silence_id: str, until: float, provider: str, decided: float) -> float:
+        end = known.end_of(silence_id, until, provider, decided)
         return min(now, end) if silence_id == silence.id else end
 
     return sum(
         any(silence_id == silence.id for silence_id, _ in held.silences)
-        and ends_at(held, partial(end_of, provider=provider)) <= now
+        and ends_at(held, partial(end_of, provider=provider, decided=held.decided)) <= now
         and is_live(held, now, policies[provider])
         for provider, alerts in silenced.items()
         for held in map(untold, alerts)

@@ -76,8 +76,9 @@ class Silences(Protocol):
         """The silence of this id; None if no record of it was read."""
         ...
 
-    def end_of(self, silence_id: str, until: float, provider: str) -> float:
-        """When it ends for what it holds at this provider, and was to hold ``until`` then."""
+    def end_of(self, silence_id: str, until: float, provider: str, decided: float) -> float:
+        """When it ends for what it holds at this provider, and was to hold ``until`` then; the last event of that was
+        ``decided`` at this time."""
         ...
 
 

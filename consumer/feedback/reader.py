@@ -7,7 +7,7 @@ topic would slow their fetches down. Trouble of the reader does not stop any tas
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -60,7 +60,11 @@ class Inbox(Protocol):
 
 
 class FeedbackReader:
-    """Hands the records of the feedback topic to the member's tasks. The caller starts and closes ``admin``."""
+    """Hands the records of the feedback topic to the member's tasks. The caller starts and closes ``admin``.
+
+    ``saw`` is told the timestamp (milliseconds) of each record that a member has written about homes: where an alert
+    comes to that has read nothing of the input, these alone say what time it is.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class FeedbackReader:
         topic: str,
         backoff: Backoff,
         metrics: PipelineMetrics,
+        saw: Callable[[int], None],
         log: FilteringBoundLogger,
     ) -> None:
         self._clients = clients
@@ -77,6 +82,7 @@ class FeedbackReader:
         self._topic = topic
         self._backoff = backoff
         self._metrics = metrics
+        self._saw = saw
         self._log = log
         self._inboxes: list[Inbox] = []
         self._placed: list[Inbox] = []
@@ -228,6 +234,7 @@ class FeedbackReader:
     def _decoded(self, record: "ConsumerRecord[bytes, bytes]") -> Feedback | Move | None:
         try:
             if is_move(record.headers):
+                self._saw(record.timestamp)
                 return decode_move(record.key, record.value, record.headers)
             return decode_feedback(record.key, record.value, record.headers, record.timestamp)
         except MalformedFeedback as error:

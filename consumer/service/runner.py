@@ -125,6 +125,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             topic=config.kafka.topics.feedback,
             backoff=self._backoff,
             metrics=self._metrics,
+            saw=self._record_clock.saw_of_a_member,
             log=self._log,
         )
         silences = SilenceReader(

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import inf
 from typing import Final
 
@@ -17,6 +18,15 @@ _Ending = tuple[float, str]
 """When a silence ends, and its id."""
 
 
+@dataclass(slots=True)
+class _End:
+    """An end that a silence has had. ``is_of_today``: since its id stands for what it does today. ``turned``: when the
+    id came to stand for something else than it did when the silence had had this end (None: it has not)."""
+
+    turned: float | None = None
+    is_of_today: bool = True
+
+
 class KnownSilences:
     """All silences of the topic, by their ids, and looked up by what they match and by when they end: few of very many
     are asked, however many are over."""
@@ -26,9 +36,9 @@ class KnownSilences:
         self._by_term: dict[tuple[str, str], list[_Ending]] = {}  # each list in the order of their ends
         self._others: list[_Ending] = []
         # For what a silence has held: when its record of today was written (if there is none: was deleted), and which
-        # ends it has had; with each the time from which it means something else than when it had that end.
+        # ends it has had.
         self._written: dict[str, float] = {}
-        self._ends: dict[str, dict[float, float | None]] = {}
+        self._ends: dict[str, dict[float, _End]] = {}
         for silence in silences:
             self.put(silence)
 
@@ -55,7 +65,7 @@ class KnownSilences:
         self._by_id[silence.id] = silence
         self._written[silence.id] = written
         ends = self._ends.setdefault(silence.id, {})
-        ends[silence.expires_at] = None
+        ends.setdefault(silence.expires_at, _End()).is_of_today = True
         if len(ends) > _ENDS:
             del ends[next(iter(ends))]
         place = _place(silence)
@@ -68,8 +78,10 @@ class KnownSilences:
             self._turns(silence_id, written)
         self._written[silence_id] = written
 
-    def end_of(self, silence_id: str, until: float, provider: str) -> float:
-        """When a silence ends for what it holds at this provider, and was to hold ``until`` then.
+    def end_of(self, silence_id: str, until: float, provider: str, decided: float = -inf) -> float:
+        """When a silence ends for what it holds at this provider, and was to hold ``until`` then. The last event of
+        that was ``decided`` at this time, in seconds since the epoch: what has the same id now may hold it, with the
+        same end.
 
         It can have been ended early or prolonged. If its id now stands for something else (other events, another
         provider, another time), or for nothing, it has ended when that was written, and ``until`` at the latest. One of
@@ -78,9 +90,9 @@ class KnownSilences:
         silence = self._by_id.get(silence_id)
         if silence is None:
             return min(until, self._written.get(silence_id, inf))
-        turned = self._ends[silence_id].get(until)
-        if turned is not None:
-            return min(until, turned)
+        end = self._ends[silence_id].get(until)
+        if end is not None and end.turned is not None and (not end.is_of_today or decided < end.turned):
+            return min(until, end.turned)
         if not silence.is_for(provider) or silence.starts_at > until:
             return min(until, self._written[silence_id])
         return silence.expires_at
@@ -116,10 +128,9 @@ class KnownSilences:
 
     def _turns(self, silence_id: str, written: float) -> None:
         """The id stands for something else from then on."""
-        ends = self._ends[silence_id]
-        for end, turned in ends.items():
-            if turned is None:
-                ends[end] = written
+        for end in self._ends[silence_id].values():
+            if end.is_of_today:
+                end.turned, end.is_of_today = written, False
 
 
 def _ending(silence: Silence) -> _Ending:

@@ -26,7 +26,7 @@ Malformed = Callable[["ConsumerRecord[bytes, bytes]", MalformedSilence], None]
 FETCH_TIMEOUT_MS = 500
 
 LOOK_SECONDS = 60.0
-"""Between two looks whether the topic is there, where it was not: without it nothing is silenced."""
+"""Between two looks whether the topic is there: without it nothing is silenced."""
 
 UNREAD_SECONDS = 30.0
 """For so long a member that cannot read the topic waits at most. Then it decides without it: a page too many is better
@@ -64,10 +64,10 @@ class SilenceReader:
         """The silence of this id; None if no record of it was read."""
         return self.known.get(silence_id)
 
-    def end_of(self, silence_id: str, until: float, provider: str) -> float:
+    def end_of(self, silence_id: str, until: float, provider: str, decided: float) -> float:
         """When a silence ends for what it holds at this provider, and was to hold ``until`` then
         (`KnownSilences.end_of`)."""
-        return self.known.end_of(silence_id, until, provider)
+        return self.known.end_of(silence_id, until, provider, decided)
 
     def of(self, event: SilencedEvent, provider: str, at: float) -> Sequence[Silence]:
         """The silences under which an event falls whose record was written then, in seconds since the epoch; the
@@ -114,7 +114,10 @@ class SilenceReader:
             await self._follow(consumer, partitions)
 
     async def _follow(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
-        """Read what is written, until the topic has another number of partitions or was made anew."""
+        """Read what is written, until the topic has another number of partitions, was made anew, or is missing: of
+        that a consumer says nothing."""
+        now = asyncio.get_running_loop().time
+        look_at = now() + LOOK_SECONDS
         while True:
             try:
                 batches = await consumer.getmany(timeout_ms=FETCH_TIMEOUT_MS)
@@ -127,6 +130,10 @@ class SilenceReader:
             there = consumer.partitions_for_topic(self._topic)
             if there is not None and len(there) != len(partitions):
                 return
+            if now() >= look_at:
+                if len(await self._partitions()) != len(partitions):
+                    return
+                look_at = now() + LOOK_SECONDS
 
     async def _partitions(self) -> Sequence[TopicPartition]:
         there = (await topics_there(self._admin)).get(self._topic, ())

@@ -291,7 +291,8 @@ class Simulated:
                 self._ended(task, alert, end_silences(task.store, alert), end)
 
     def _end_of_silences(self, held: Held) -> float:
-        return ends_at(held, partial(self.pipeline.silences.end_of, provider=self.pipeline.provider.name))
+        end_of = partial(self.pipeline.silences.end_of, provider=self.pipeline.provider.name, decided=held.decided)
+        return ends_at(held, end_of)
 
     def _end(self, task: _Task, dedup_key: str, ended_by: Ending, at: float) -> None:
         alert = task.store.get(dedup_key)

@@ -141,12 +141,17 @@ class FollowUps:
         if alert is None:
             return False
         one = self._waiting[alert]
-        self._making[alert] = asyncio.current_task()
         try:
-            failure = await self._make(one)
-        finally:
-            del self._making[alert]
-        self._made(alert, one, failure)
+            self._making[alert] = asyncio.current_task()
+            try:
+                failure = await self._make(alert, one)
+            finally:
+                del self._making[alert]
+            self._made(alert, one, failure)
+        except Exception as error:  # a fault of this program about these: the others go on, without them
+            if self._waiting.get(alert) is one:
+                del self._waiting[alert]
+            _tell(error)
         return True
 
     def _made(self, alert: Alert, one: _Waiting, failure: Unavailable | None) -> None:
@@ -161,15 +166,17 @@ class FollowUps:
         if self._waiting.get(alert) is not one:
             return  # others have taken its place, or it is void
         if failure is None:
-            del self._waiting[alert]
+            if not one.requests:
+                del self._waiting[alert]
         elif now - one.since >= GIVE_UP_SECONDS:
             self._give_up(alert, failure)
         else:
             self._waiting.move_to_end(alert)  # it may be its own fault
 
-    async def _make(self, one: _Waiting) -> Unavailable | None:
-        """Make its requests; the answer of the one that has failed, with which the next attempt begins."""
-        while one.requests:
+    async def _make(self, alert: Alert, one: _Waiting) -> Unavailable | None:
+        """Make its requests, as long as they are the alert's last ones and may leave; the answer of the one that has
+        failed, with which the next attempt begins."""
+        while one.requests and self._waiting.get(alert) is one and self._may_leave(alert):
             answer = await ask(self._sender, self._provider, one.requests[0], self._timeout)
             if (failure := failure_of(answer)) is not None:
                 return failure
@@ -190,7 +197,11 @@ class FollowUps:
     def _worked(self, worker: "asyncio.Task[None]") -> None:
         self._workers.discard(worker)
         if not worker.cancelled() and (error := worker.exception()) is not None:
-            context = {"message": "a fault of delivery about follow-ups", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+            _tell(error)
         elif self._waiting:
             self._begin()
+
+
+def _tell(fault: BaseException) -> None:
+    context = {"message": "a fault of delivery about follow-ups", "exception": fault}
+    asyncio.get_running_loop().call_exception_handler(context)

@@ -149,6 +149,32 @@ async def test_a_member_reads_all_silences_and_goes_on_with_what_is_written(sett
                 assert changes
 
 
+async def test_a_topic_that_is_deleted_or_made_anew_while_it_is_followed(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumer.silences.reader.LOOK_SECONDS", 0.3)
+    await setting.create()
+    await setting.json("add", "--guard", "a", "--for", "1h", "--reason", "r", "--id", "first", "--yes")
+    (first,) = await setting.json("export")
+    async with admin(setting.servers) as client:
+        reader = SilenceReader(
+            clients=KafkaClients(setting.config.kafka),
+            admin=client,
+            topic=setting.topics.silences,
+            backoff=Backoff(0.1, 1.0, 2.0, lambda: 1.0),
+            changed=lambda: None,
+            log=structlog.get_logger(),
+        )
+        async with meanwhile(reader.run()):
+            await asyncio.wait_for(reader.read_once(), 30)
+            assert list(reader.known.all()) == ["first"]
+            await client.delete_topics([setting.topics.silences])
+            await wait_until(lambda: not reader.known.all(), "the silences to be gone")
+            await create_topics(client, setting.config, 2, 1)
+            await produce(setting.servers, setting.topics.silences, [json.dumps(first).encode()], key=b"first")
+            await wait_until(lambda: reader.known.get("first"), "the silence to be back")
+
+
 async def test_without_the_topic_nothing_is_silenced_and_the_service_is_told(setting: Setting) -> None:
     await setting.create()
     async with admin(setting.servers) as client:

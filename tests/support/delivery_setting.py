@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
 from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
@@ -212,6 +213,8 @@ class Setting:
         """How many records were read again, each time."""
         self.unreadable: Exception | None = None
         """What comes of it if records are to be read again."""
+        self.unreadable_offsets: Collection[int] = ()
+        """Where records stand that cannot be read again, though the others can."""
         self.loop = VirtualLoop()
         self.begin = self.loop.time()
         self.share = 1.0
@@ -494,7 +497,9 @@ class Setting:
         if self.unreadable is not None:
             raise self.unreadable
         inputs = {partition.input.partition.partition: partition.input.records for partition in self.partitions}
-        for _, number, at in places:
+        for _, number, at in sorted(places, key=lambda place: place[2] in self.unreadable_offsets):
+            if at in self.unreadable_offsets:
+                raise KafkaConnectionError
             if inputs[number][at] is not None:
                 yield inputs[number][at]
 

@@ -8,7 +8,7 @@ of what was promised (design section 17); in the end everything is told, and res
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +44,6 @@ from providers.notification import Trigger
 from providers.provider import Request
 from providers.retry import Backoff
 from state.alert import Alert, Ending, Status
-from state.held import is_silenced
 from state.policy import Policy
 from state.records import CHECKPOINT_KEY, decode_position
 from state.store import Store
@@ -141,6 +140,7 @@ class _Partition(Kafka):
         self._homes.steps += self.steps
         self.steps.clear()
         for record in moves:
+            self._homes.feedback_times[len(self._homes.feedback)] = int(self._homes.wall() * 1000)
             self._homes.feedback.append(decode_move(record.key, record.value, record.headers))
 
 
@@ -169,8 +169,9 @@ class _Source(Input):
 class _Reader:
     """A task's way to the feedback topic (`FeedbackReader`)."""
 
-    def __init__(self, homes: "Homes") -> None:
+    def __init__(self, homes: "Homes", saw: Callable[[int], None]) -> None:
         self._homes = homes
+        self._saw = saw
         self.inbox: Any = None
 
     def attach(self, inbox: Any) -> None:
@@ -188,6 +189,9 @@ class _Reader:
             return
         begin = self.inbox.next_offset(0)
         records = list(enumerate(self._homes.feedback))[begin : begin + most]
+        for offset, _ in records:
+            if offset in self._homes.feedback_times:
+                self._saw(self._homes.feedback_times[offset])
         if records:
             self.inbox.hand(0, records, begin + len(records))
 
@@ -227,7 +231,8 @@ class Member:
             clock=homes.loop.time,
             chance=lambda: 0.5,
         )
-        self.reader = _Reader(homes)
+        record_clock = RecordClock(homes.clock)
+        self.reader = _Reader(homes, record_clock.saw_of_a_member)
         self.whole = WholeInput(
             TOPIC,
             admin=self,
@@ -247,7 +252,7 @@ class Member:
             metrics=Unheard(),  # type: ignore[arg-type]
             clock=homes.clock,
             dead_letter_writer=large_dead_letter_writer("dlq"),
-            record_clock=RecordClock(homes.clock),
+            record_clock=record_clock,
             quiescent_seconds=PEACE,
             feedback=self.reader,  # type: ignore[arg-type]
             whole=self.whole,
@@ -279,7 +284,8 @@ class Member:
 
     def _watch(self, alerter: Alerter) -> None:
         take = alerter._outbox.take
-        join, over, over_after_silence = alerter._moving._join, alerter.deeds._over, alerter.deeds.over_after_silence
+        join, over = alerter._moving._join, alerter.deeds._over
+        live_after_silence, over_after_silence = alerter.deeds.live_after_silence, alerter.deeds.over_after_silence
         by_feedback = alerter.deeds.ended_by_feedback
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
@@ -302,6 +308,10 @@ class Member:
             by_feedback(dedup_key)
             self._homes.ended(dedup_key, self.number)
 
+        def telling_after_silence(alert: Alert) -> None:
+            self._homes.tells_after_silence(alert, self)
+            live_after_silence(alert)
+
         def ending_after_silence(alert: Alert) -> None:
             self._homes.ends_silently(alert, self, Ending.SILENCE)
             over_after_silence(alert)
@@ -309,6 +319,7 @@ class Member:
 
         alerter.deeds._over = ending  # type: ignore[method-assign]
         alerter.deeds.ended_by_feedback = ending_by_feedback  # type: ignore[method-assign]
+        alerter.deeds.live_after_silence = telling_after_silence  # type: ignore[method-assign]
         alerter.deeds.over_after_silence = ending_after_silence  # type: ignore[method-assign]
         alerter._outbox.take = watched  # type: ignore[method-assign]
         alerter._moving._join = joining  # type: ignore[method-assign]
@@ -365,6 +376,7 @@ class Homes:
         self.believed = believed
         self.count = self._first = count
         self.feedback: list[Any] = []
+        self.feedback_times: dict[int, int] = {}  # when records about homes were written, by their offsets
         self.steps: list[HistoryStep] = []  # of all tasks, in the order of their transactions
         self.sources = [_Source(self, number) for number in range(MOST)]
         self.partitions = [_Partition(self, number) for number in range(MOST)]
@@ -695,36 +707,53 @@ class Homes:
             and (one.include_critical or not happened.is_critical)
         )
 
+    def _untold_of(self, key: str, member: Member) -> list[int]:
+        """The silenced events that a member has counted, and of which nobody was told."""
+        done = self.told | self.over
+        return [
+            one
+            for one in self._events(key)
+            if self.holder.get(one) == member.number and self.events[one].silenced_by and one not in done
+        ]
+
+    def _end_of(self, silent: Collection[int], member: Member) -> float:
+        """When the last of the silences of these events ends, as far as a member has read of it."""
+        return max(
+            member.silences.end_of(name, self.written[name].expires_at, "simulated")
+            for one in silent
+            for name in self.events[one].silenced_by
+        )
+
+    def tells_after_silence(self, alert: Alert, member: Member) -> None:
+        """A task finds an alert live at the end of its silences."""
+        silent = self._untold_of(alert.dedup_key, member)
+        if silent and self._end_of(silent, member) > self.wall():
+            self.break_("no silence ends early", f"{member.number}: {alert.dedup_key}: {silent}")
+
     def ends_silently(self, alert: Alert, member: Member, ended_by: Ending) -> None:
         """A task is about to end an alert, or what is silenced of it. Of what nobody was told yet there must be a
         reason why nobody has to be."""
-        key = alert.dedup_key
-        if not is_silenced(alert) and ended_by is not Ending.SILENCE:
+        key, now = alert.dedup_key, self.wall()
+        silent = self._untold_of(key, member)
+        if not silent or alert.owed is not None:
             return
-        silent = [
-            one
-            for one in self._events(key)
-            if self.holder.get(one) == member.number
-            and self.events[one].silenced_by
-            and one not in self.told | self.over
-        ]
-        if not silent:
-            return
-        last, now = max(self.events[one].at for one in silent), self.wall()
-        if any(at >= last - 0.001 for at in self._ends(key)):
-            return
+        end = self._end_of(silent, member)
+        last = max(self.events[one].at for one in silent)
         if ended_by is Ending.SILENCE:
-            end = max(
-                member.silences.end_of(name, self.written[name].expires_at, "simulated")
-                for one in silent
-                for name in self.events[one].silenced_by
-            )
             if end > now:
                 self.break_("no silence ends early", f"{member.number}: {key}: {silent}")
-        else:
-            end = now
-        if end - last <= QUIET - 0.05:
+            # All that was recorded before the end in the task's own partition has to be decided.
+            waiting = [one for one in self._events(key) if self._waits(one, member) and self.events[one].at < end]
+            last = max([last, *(self.events[one].at for one in waiting)])
+        elif end > now - SLACK:
+            end = now  # it is no matter of the silences
+        if not any(at >= last - 0.001 for at in self._ends(key)) and end - last <= QUIET - 0.05:
             self.break_("what is live at the end of its silences is told", f"{member.number}: {key}: {silent}")
+
+    def _waits(self, number: int, member: Member) -> bool:
+        """Whether an event stands in the partition of a member, who has not decided it."""
+        partition, offset = self.events[number].place
+        return partition == member.number and offset >= member.task.position
 
     def counted(self, member: Member, record: Record, key: str, decision: Occurred, alert: Alert | None) -> None:
         """A task has counted this record into an alert, which is so afterwards."""
@@ -768,7 +797,9 @@ class Homes:
             if number in self.holder:
                 self.holder[number] = member
                 if alert is not None and alert.held is not None and self.events[number].silenced_by:
-                    if number not in self.told:
+                    if alert.is_at_provider and key in self.open:
+                        self.told.add(number)
+                    elif number not in self.told:
                         self.behind.add(number)
                 elif alert is None or alert.status is Status.RESOLVING:
                     self.over.add(number)

@@ -660,7 +660,7 @@ class Simulation:
                 self._break("what is silenced tells nobody", str(leaving))
             if leaving.dispatch.token.repeat is False and store.state_holds_another(leaving.key):
                 self._unpromised.add(leaving.key)  # it has waited for too long
-        elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.has:
+        elif due(leaving.dispatch.token) is Due.RESOLVE_FORMER and leaving.dispatch.token.is_at_provider:
             at = self._place(leaving.dispatch.token.integration)
             if at == leaving.place or (at, leaving.key) not in self._open:
                 self._break("no live problem is resolved", f"{leaving}: it is told nowhere else")

@@ -3,8 +3,11 @@
 import weakref
 from collections.abc import Sequence
 
+import pytest
+
 from providers.answer import Accepted, Answer, Rejected, Unavailable
 from providers.delivery.follow_ups import AT_ONCE, GIVE_UP_SECONDS, MOST
+from providers.delivery.outbox import Dispatch
 from providers.notification import Notification
 from providers.provider import Request
 from tests.unit.test_delivery import Outbox, Provider, Setting
@@ -124,6 +127,65 @@ def test_what_is_over_or_told_anew_needs_none_of_before() -> None:
     one.loop.advance(100.0)
     assert one.waiting == {}
     assert one.taken().count("a/find") == 2, "one that failed, and one of the newer ones"
+
+
+def test_none_leaves_any_more_once_its_alert_is_told_anew_or_over() -> None:
+    one = accepted(setting(), "a")
+    one.loop.advance(1.0)
+    one.outbox.owe("a")
+    assert {*one.waiting} == {"a", "a/find"}, "what is on the wire is"
+    one.answer("a/find", Accepted(receipt="7"))
+    assert {*one.waiting} == {"a"}
+
+
+def test_none_leaves_while_the_task_has_to_be_silent_and_the_rest_after_that() -> None:
+    one = accepted(setting(), "a")
+    one.loop.advance(1.0)
+    one.may_send = False
+    one.answer("a/find", Accepted(receipt="7"))
+    one.loop.advance(100.0)
+    assert one.waiting == {}
+    one.may_send = True
+    one.loop.advance(2.0)
+    one.answer("a/7/priority")
+    one.answer("a/7/tags")
+    assert one.taken().count("a/find") == 1
+
+
+def test_a_fault_about_those_of_one_alert_is_told_and_stops_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = setting()
+    rejected = one.delivery._follow_ups._rejected
+
+    def raises(dispatch: Dispatch, answer: Rejected) -> None:
+        if dispatch.dedup_key == "a":
+            raise RuntimeError("a bug")
+        rejected(dispatch, answer)
+
+    monkeypatch.setattr(one.delivery._follow_ups, "_rejected", raises)
+    accepted(one, "a", "b")
+    one.loop.advance(1.0)
+    for name in ("a/find", "b/find"):
+        one.answer(name, DOWN)
+    while not one.waiting:
+        one.loop.advance(1.0)
+    assert {*one.waiting} == {"a/find"}, "one at a time, while it is down"
+    one.answer("a/find", Rejected(404, "not there"))
+    assert [str(error["exception"]) for error in one.loop.errors] == ["a bug"]
+    one.loop.errors.clear()
+    one.loop.advance(60.0)
+    assert {*one.waiting} == {"b/find"}
+
+
+def test_an_answer_that_nobody_can_wait_for_is_made_once_and_stops_no_others() -> None:
+    one = accepted(setting(), "a", "b")
+    one.loop.advance(1.0)
+    one.answer("a/find", Unavailable(503, "HTTP 503", "soon"))  # type: ignore[arg-type]
+    one.answer("b/find")
+    assert [type(error["exception"]) for error in one.loop.errors] == [TypeError]
+    one.loop.errors.clear()
+    one.loop.advance(600.0)
+    assert one.waiting == {}
+    assert one.taken().count("a/find") == 1
 
 
 def test_too_many_make_room_and_say_so() -> None:

@@ -5,15 +5,20 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec import structs
 
 import consumer.tasks.homes.moving
+import consumer.tasks.partition.unsilencing
 import state.joined
 from consumer.feedback.moves import HandOver
 from consumer.history.step import StepKind
 from consumer.kafka.partitioning import Partitioner
+from consumer.kafka.record_clock import RecordClock
+from consumer.silences.known import KnownSilences
+from consumer.tasks.alerting.silence_ends import SilenceEnds
 from consumer.tasks.homes.moving import Moving
 from consumer.tasks.partition.deeds import TaskDeeds
-from state.alert import Alert, Status
+from state.alert import Alert, Held, Status
 from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import SILENCED_WEIGHTS, Homes, random_walk, simulate
 from tests.support.simulation import BrokenPromise
@@ -60,6 +65,12 @@ def test_what_is_silenced_behind_a_resolve_is_not_resolved_with_it(walk: list[St
     simulate(walk, **settings(0))
 
 
+def test_a_silence_ends_where_an_alert_moves_to_a_partition_that_nothing_was_ever_read_of() -> None:
+    homes = simulate([("silence", 11), ("event", 2), ("calm", 0), ("grow", 0)], **settings(1))
+
+    assert homes.opened == {"forbidden_path:s3": 1}
+
+
 @pytest.mark.parametrize("number", range(4))
 def test_live_problems_move_and_stay_one_incident(number: int) -> None:
     homes = simulate(GROWTH, **settings(number))
@@ -87,6 +98,7 @@ def test_an_end_that_was_heard_of_before_ends_also_what_an_event_is_only_counted
         homes.step("event", 0)
         homes.loop.advance(0.02)
         homes.commanded["forbidden_path:s1"] = homes.wall()
+        monkeypatch.setattr(Moving, "ends", property(lambda moving: moving))
         monkeypatch.setattr(Moving, "ended_at", lambda *args: homes.commanded["forbidden_path:s1"])
         homes.step("calm", 0)
         assert homes.open == set(), "resolved at once, not when it is quiet"
@@ -165,6 +177,9 @@ LIVE = "no live problem is resolved"
 CLOSED = "no live problem is closed"
 LOST = "no alertable event is lost"
 HISTORY = "the history is complete and in order"
+SILENT = "what is silenced tells nobody"
+TOLD = "what is live at the end of its silences is told"
+EARLY = "no silence ends early"
 
 
 def always(value: object) -> Callable[..., object]:
@@ -194,6 +209,17 @@ def _end_twice(self: TaskDeeds, alert: Alert, *, has_ended: bool) -> None:
     TAKE_OVER(self, alert, has_ended=alert.status is Status.RESOLVING)
 
 
+def _without_what_is_held(alert: Alert) -> Alert:
+    return structs.replace(HANDED_OVER(alert), held=None)
+
+
+def _by_own_silences(own: Held | None, other: Held | None) -> Held | None:
+    held = JOINED_HELD(own, other)
+    return held if held is None or own is None else structs.replace(held, silences=own.silences)
+
+
+HANDED_OVER, JOINED_HELD = state.joined.handed_over, state.joined._joined_held
+
 HAND_OVER, TAKE_OVER = TaskDeeds.handed_over, TaskDeeds.taken_over
 
 AN_OLD_RESOLVE_UNDER_WAY: list[Step] = [
@@ -206,7 +232,13 @@ A_LATE_EVENT_THAT_WAITS: list[Step] = [
     *[("tick", 0), ("commit", 1)] * 18,
 ]  # fmt: skip
 
-MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int, str]] = {
+TWO_SILENCES: list[Step] = [
+    ("silence", 0), ("grow", 0), ("event", 0), ("silence", 3), ("late", 0), ("calm", 0),
+]  # fmt: skip
+
+IN_SILENCE = "silenced"
+
+MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int | tuple[str, int], str]] = {
     "only the home speaks": (Moving, "is_elsewhere", always(False), 0, CLOSED),
     "what comes late is forwarded": (Moving, "forwards", always(False), 18, CLOSED),
     "an end knows its time": (TaskDeeds, "_is_meant", always(True), 69, LIVE),
@@ -223,6 +255,13 @@ MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int, str]] = {
     "steps of both count": (
         state.joined, "_last_step", lambda own, other: own.last_step or other.last_step, 4, HISTORY,
     ),
+    "what is silenced is handed over": (state.joined, "handed_over", _without_what_is_held, (IN_SILENCE, 37), TOLD),
+    "what both hold is held": (state.joined, "_held", lambda own, other, **_: own.held, (IN_SILENCE, 152), TOLD),
+    "the silences of both hold": (state.joined, "_joined_held", _by_own_silences, TWO_SILENCES, EARLY),
+    "a silence holds until it ends": (SilenceEnds, "_end", always(0.0), (IN_SILENCE, 8), EARLY),
+    "what was read of silences counts": (KnownSilences, "of", always(()), (IN_SILENCE, 8), SILENT),
+    "what is live is told": (consumer.tasks.partition.unsilencing, "is_live", always(False), (IN_SILENCE, 7), TOLD),
+    "a hand-over says what time it is": (RecordClock, "saw_of_a_member", always(None), (IN_SILENCE, 37), TOLD),
 }  # fmt: skip
 """Of each rule a walk in which a promise is broken without it. (What it takes more than a minute to see, or two growths
 at the same time, the model shows: ``tests/model``.)"""
@@ -231,8 +270,13 @@ at the same time, the model shows: ``tests/model``.)"""
 @pytest.mark.parametrize("rule", MUTANTS)
 def test_each_rule_is_needed(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, weakened, walk, promise = MUTANTS[rule]
-    number = walk if isinstance(walk, int) else 0
-    steps = random_walk(walk) if isinstance(walk, int) else walk
+    match walk:
+        case int(number):
+            steps = random_walk(number)
+        case (str(), int(number)):
+            steps = random_walk(walk, weights=SILENCED_WEIGHTS)
+        case _:
+            steps, number = walk, 0
     simulate(steps, **settings(number))
 
     monkeypatch.setattr(owner, name, weakened)

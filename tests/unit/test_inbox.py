@@ -615,3 +615,17 @@ def test_what_changes_nothing_is_no_step() -> None:
     assert told_to_history(from_provider(What.ACKNOWLEDGED, at=0.5))[1] == []
     echo = FromProvider("pagerduty", "a", Happened(What.ANNOTATED, EPOCH + 500, None, by_integration=True), "Ann")
     assert told_to_history(echo)[1] == [], "a note of ours, for example"
+
+
+def test_a_resolve_of_what_somebody_had_taken_before_the_last_trigger_is_told_as_nobody_has_that_one() -> None:
+    topic = topic_there()
+    asyncio.run(topic.look())
+    world = World(steps=(steps := task_steps(topic)))
+    told_at(world, date=300.0)
+    world.store.put(replace(world.alert("a"), status=Status.ACKNOWLEDGED, heard=Heard(EPOCH + 100)))
+    world.hand(from_provider(What.RESOLVED, at=200.0))
+    assert world.status("a") is Status.OPEN
+    cut = steps.cut()
+    assert cut is not None
+    assert [step.kind for step in cut.steps] == [StepKind.UNACKNOWLEDGED]
+    assert world.changed == [world.alert("a")]

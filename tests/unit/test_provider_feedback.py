@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from msgspec.structs import replace
 
-from state.acknowledging import acknowledge
+from state.acknowledging import acknowledge, acknowledge_answered
 from state.alert import Alert, Ending, Former, Heard, Status
 from state.answers import former_answered, former_attempted, trigger_accepted
 from state.departures import departed
@@ -82,6 +82,48 @@ def test_what_is_owed_stays_owed_when_it_is_acknowledged() -> None:
 def test_unacknowledged_is_open(what: What) -> None:
     alert = applied(applied(told(), ACKNOWLEDGED), then(what, 11.0))
     assert (alert.status, due(alert)) == (Status.OPEN, None)
+
+
+def updated(alert: Alert, *, at: float) -> Alert:
+    """The alert has got worse so many seconds after the beginning, and its provider has accepted that."""
+    owing = occurs(alert, at=at, severity=Severity.CRITICAL)[0]
+    assert owing.owed is not None
+    return trigger_accepted(owing, owing.owed, "default", T0 + AHEAD + at, T0 + at, T0 + at)
+
+
+def acknowledged_here(alert: Alert, *, at: float) -> Alert:
+    """An operator's acknowledge was accepted so many seconds after the beginning."""
+    return acknowledge_answered(acknowledge(alert), accepted=True, date=T0 + AHEAD + at)
+
+
+@pytest.mark.parametrize("what", [What.UNACKNOWLEDGED, What.REOPENED])
+@pytest.mark.parametrize("has_got_worse", [False, True])
+def test_what_comes_twice_or_late_does_not_undo_a_later_acknowledge_of_our_own(what: What, has_got_worse: bool) -> None:
+    alert = applied(applied(told(), then(What.ACKNOWLEDGED, 50.0)), then(What.UNACKNOWLEDGED, 100.0))
+    alert = acknowledged_here(updated(alert, at=200.0) if has_got_worse else alert, at=210.0)
+    for at in (100.0, 150.0, 209.9):
+        assert happened(alert, then(what, at), TIMEOUT) == Ignored(Why.OLDER)
+    assert applied(alert, then(what, 210.0)).status is Status.OPEN
+
+
+def test_but_what_was_resolved_before_it_is_resolved() -> None:
+    alert = acknowledged_here(occurs(told(), at=120.0)[0], at=210.0)
+    assert happened(alert, then(What.RESOLVED, 100.0), TIMEOUT) == TellAgain(is_repeat=False)
+
+
+def test_of_the_same_moment_as_the_last_that_was_heard_nothing_is_taken_back() -> None:
+    alert = applied(applied(told(), then(What.ACKNOWLEDGED, 50.0)), then(What.UNACKNOWLEDGED, 100.0))
+    taken = acknowledge_answered(acknowledge(updated(alert, at=200.0)), accepted=True)  # it was not said when
+    assert happened(taken, then(What.UNACKNOWLEDGED, 100.0), TIMEOUT) == Ignored(Why.BEFORE)
+
+
+def test_nobody_has_taken_what_an_update_has_opened_behind_a_resolve() -> None:
+    alert = updated(applied(told(), then(What.ACKNOWLEDGED, 50.0)), at=200.0)
+    after = applied(alert, then(What.RESOLVED, 100.0))
+    assert (after.status, due(after), after.is_at_provider) == (Status.OPEN, None, True)
+    assert happened(after, then(What.ACKNOWLEDGED, 50.0), TIMEOUT) == Ignored(Why.OLDER)
+    assert applied(after, then(What.ACKNOWLEDGED, 201.0, incident="new")).status is Status.ACKNOWLEDGED
+    assert happened(acknowledged_here(after, at=210.0), then(What.RESOLVED, 110.0), TIMEOUT) == Ignored(Why.BEFORE)
 
 
 @pytest.mark.parametrize("what", [What.REASSIGNED, What.ANNOTATED, What.PRIORITY_CHANGED])

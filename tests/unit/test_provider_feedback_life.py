@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from consumer.feedback.records import FromProvider
 from providers.answer import Accepted
+from state.acknowledging import acknowledge, acknowledge_answered
 from state.alert import Alert, Former, Owed, Status
 from state.answers import resolve_answered, trigger_accepted
 from state.departures import departed
@@ -36,7 +37,7 @@ WAITS = (0.1, 0.4, 0.7, 3.0, 20.0, 31.0, 45.0, 700.0)
 Step = tuple[str, int]
 STEPS = (
     *("event", "event", "send", "answer", "answer", "acknowledge", "unacknowledge", "resolve", "integration_resolves"),
-    *("hear", "hear", "hear_twice", "wait", "wait", "over", "lose"),
+    *("hear", "hear", "hear_twice", "wait", "wait", "over", "lose", "command"),
 )
 WALKS = st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 7)), max_size=40)
 
@@ -97,6 +98,11 @@ class World:
             self.alert = over(self.alert)
             self.has_untold = self.alert is not None and self.alert.owed is not None
 
+    def command(self, number: int) -> None:
+        """An operator acknowledges it."""
+        if self.alert is not None and self.wire is None:
+            self.alert = acknowledge(self.alert)
+
     def send(self, number: int) -> None:
         """A request leaves, and the provider accepts it; a resolve only once no trigger can land any more."""
         alert = self.alert
@@ -107,6 +113,10 @@ class World:
             self.wire = alert.owed, alert, float(int(self.now + self.skew)), self.now
             self.lands_at = self.now + TIMEOUT * (number % 4) / 3
             self.land(self.now)
+        elif what is Due.ACKNOWLEDGE:
+            self.land(self.lands_at)  # it is taken in order
+            self.wire = None, alert, float(int(self.now + self.skew)), self.now
+            self.is_taken = self.incident is not None
         elif self.lands_at is None:
             self.wire = None, alert, 0.0, self.now
             self.close(by_integration=True)
@@ -118,6 +128,8 @@ class World:
         assert self.alert is not None
         if sent is not None:
             self.alert = trigger_accepted(self.alert, sent, "default", date, self.now, sent_at)
+        elif before.acknowledging:
+            self.alert = acknowledge_answered(self.alert, accepted=True, date=date)
         else:
             self.alert = resolve_answered(self.alert, before)
 
@@ -318,6 +330,14 @@ def test_a_walk_that_needs_a_rule(steps: list[Step], without: str) -> None:
         ([*OPEN, ("event", 7), ("acknowledge", 0), ("unacknowledge", 0), ("hear", 0), ("wait", 3), ("send", 0)], False),
         # The answer comes 20 s after the request; an event is suppressed behind it, and after the resolve.
         ([("event", 0), ("send", 0), ("wait", 4), ("wait", 4), ("resolve", 0), ("wait", 0), ("event", 0)], False),
+        # What somebody has taken is resolved, which is heard when an update has opened another incident.
+        (
+            [
+                *(*OPEN, ("acknowledge", 0), ("hear", 0), ("wait", 3), ("resolve", 0), ("wait", 3)),
+                *(("event", 7), ("send", 0), ("answer", 0), ("hear", 0)),
+            ],
+            False,
+        ),
     ],
 )
 def test_a_walk_that_broke_a_promise_once(steps: list[Step], has_moved: bool) -> None:
@@ -465,3 +485,18 @@ def test_a_program_that_resolves_each_page_pages_nobody_anew_during_a_silence() 
     alert = setting.partitions[0].alert("s")
     assert alert is not None, "it goes on, and is told at the end of the silence"
     assert alert.held is not None
+
+
+def test_an_unacknowledge_that_comes_twice_does_not_undo_a_later_acknowledge_of_ours() -> None:
+    setting = Setting()
+    setting.says = dated(setting)
+    setting.occur("s")
+    setting.run(10.0)
+    for _ in range(2):
+        back(setting, What.ACKNOWLEDGED, 5.0)
+        back(setting, What.UNACKNOWLEDGED, 8.0)
+        setting.acknowledge("s")
+        setting.run(10.0)
+        alert = setting.partitions[0].alert("s")
+        assert alert is not None
+        assert alert.status is Status.ACKNOWLEDGED

@@ -110,7 +110,8 @@ ALERTS = st.builds(
     ended_by=st.none() | st.sampled_from(Ending),
     source=st.none() | SOURCES,
     begun=st.none() | TIMES,
-    heard=st.none() | st.builds(Heard, st.none() | TIMES, st.none() | TEXT, st.booleans(), st.none() | OFFSETS),
+    heard=st.none()
+    | st.builds(Heard, st.none() | TIMES, st.none() | TEXT, st.booleans(), st.none() | OFFSETS, st.none() | TIMES),
     held=st.none() | HELD,
 )
 

@@ -193,6 +193,7 @@ def test_an_id_that_is_given_to_another_silence_ends_what_the_first_one_held() -
         other,
         replace(LONG, scope="opsgenie"),
         replace(LONG, starts_at=T0 + 9 * DAY, expires_at=T0 + 9 * DAY),
+        replace(LONG, match=Match({"guard": "other"}), expires_at=T0 + 60),
     ):
         task = Task(RELEASE, replace(LONG, expires_at=T0 + 60))
         task.hold("a", replace(LONG, expires_at=T0 + 60))

@@ -1,5 +1,6 @@
 """Silences: what they match, how they are written down, and that nobody's bytes can break them (design section 22)."""
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -315,6 +317,24 @@ def test_an_id_that_is_given_to_another_silence_holds_nothing_that_the_first_one
     assert end_of(late) == HOUR, "never later than it was to end"
 
 
+def test_what_was_held_before_its_id_was_given_away_has_ended_though_the_ends_are_the_same() -> None:
+    known = KnownSilences([silence()])
+    until = silence().expires_at
+
+    def end(decided: float) -> float:
+        return known.end_of("a", until, "pagerduty", NOW + decided) - NOW
+
+    known.put(silence({"guard": "another"}), NOW + 120)
+    assert (end(119), end(121)) == (120, HOUR)
+    known.put(silence({"guard": "a third"}), NOW + 180)
+    assert (end(121), end(181)) == (180, HOUR)
+    known.drop("a", NOW + 240)
+    known.put(silence({"guard": "a third"}), NOW + 300)
+    assert (end(181), end(301)) == (240, HOUR), "one that is made anew is another one"
+    known.put(replace(silence({"guard": "a third"}), expires_at=NOW + 2 * HOUR), NOW + 360)
+    assert (end(301), end(361)) == (2 * HOUR, 2 * HOUR), "it is the same one, prolonged"
+
+
 def test_a_silence_that_is_deleted_has_ended_when_it_was() -> None:
     known = KnownSilences([silence()])
     known.drop("a", NOW + 120)
@@ -384,3 +404,32 @@ async def test_one_look_that_does_not_list_the_topic_changes_nothing(monkeypatch
             seen.append(len(reader.known))
     assert seen == [1, 0, 0, 0]
     assert [one["event"] for one in logs] == ["silences_topic_missing"]
+
+
+async def test_a_topic_that_is_deleted_is_missed_although_the_consumer_does_not_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Admin:
+        looks = 0
+
+        async def describe_topics(self) -> list[dict[str, Any]]:
+            self.looks += 1
+            return [{"topic": "silences", "partitions": [{"partition": 0}]}] if self.looks < 3 else []
+
+    class Consumer:
+        async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, Any]:
+            await asyncio.sleep(0)
+            return {}
+
+        def partitions_for_topic(self, topic: str) -> None:
+            return None
+
+    monkeypatch.setattr("consumer.silences.reader.LOOK_SECONDS", 0)
+    nobody: Any = None
+    admin: Any = Admin()
+    reader = SilenceReader(
+        clients=nobody, admin=admin, topic="silences", backoff=nobody, changed=lambda: None, log=structlog.get_logger()
+    )
+    consumer: Any = Consumer()
+    await asyncio.wait_for(reader._follow(consumer, [TopicPartition("silences", 0)]), 5)
+    assert admin.looks == 3

@@ -52,8 +52,9 @@ class Watched(Simulation):
             self.step("tick", 0)
             self.settle()
 
-    def say(self, fields: dict[str, Any], *, is_over: bool = False) -> None:
-        """An event is in the topic now, and is decided; ``is_over``: what it is about is over."""
+    def say(self, fields: dict[str, Any], *, is_over: bool = False, is_decided: bool = True) -> None:
+        """An event is in the topic now, and is decided (or together with the next); ``is_over``: what it is about is
+        over."""
         key = f"forbidden_path:{fields['session']['id']}"
         with self._loop.running():
             if fields["event_type"] != "session_end":
@@ -62,8 +63,9 @@ class Watched(Simulation):
             self._produce(fields)
             if is_over:
                 self._last_end[key] = self._loop.time()
-        self.step("decide", 4)
-        self.settle()
+        if is_decided:
+            self.step("decide", 4)
+            self.settle()
 
     def traffic(self, steps: list[tuple[int, int]]) -> None:
         last: dict[str, float] = {}
@@ -149,6 +151,17 @@ def test_what_a_post_tells_that_the_end_of_its_session_has_overtaken_is_told_and
         expected = [*before, "page critical", *(["resolve"] if is_over else [])]
         assert [what for what, _ in service.heard[key]] == expected
         assert [what for what, _ in service.simulated()[key]] == expected
+    finally:
+        service.close()
+
+
+def test_an_end_is_known_to_the_very_next_record() -> None:
+    service = Watched()
+    try:
+        service.say(session_end("s1", at=service.now), is_over=True, is_decided=False)
+        service.say(event(session="s1", at=service.now - 3), is_over=True)
+        service.pass_time(3)
+        assert [what for what, _ in service.heard["forbidden_path:s1"]] == ["page critical", "resolve"]
     finally:
         service.close()
 

@@ -140,6 +140,49 @@ def test_where_kafka_does_not_answer_it_is_asked_again_and_then_told_all_the_sam
     assert tell(setting) == ["s", "s2"]
 
 
+def test_one_that_cannot_be_read_is_told_all_the_same_however_many_others_can() -> None:
+    setting = Setting()
+    setting.silence("release", END)
+    setting.occur("s")
+    setting.unreadable_offsets = {0}
+    setting.run(END - 10)
+    setting.occur("s")
+    for number in range(30):
+        setting.silence(f"other{number}", 12.0 + 5 * number, guard=f"guard{number}")
+        setting.occur(f"other{number}", guard=f"guard{number}")
+    setting.run(10 + UNREAD_SECONDS - 10)
+    assert "s" not in tell(setting)
+    setting.run(20)
+    assert "s" in tell(setting)
+    assert len(tell(setting)) > 10
+
+
+def test_very_many_that_cannot_be_read_do_not_wait_one_after_another() -> None:
+    setting = Setting(rate=None)
+    setting.silence("release", END)
+    sessions = [f"s{number}" for number in range(2 * AT_A_TIME + 1)]
+    setting.occur(*sessions)
+    setting.run(END - 10)
+    setting.occur(*sessions)
+    setting.unreadable = KafkaConnectionError()
+    setting.run(10 + UNREAD_SECONDS + 30)
+    assert len(tell(setting)) == len(sessions)
+
+
+def test_and_the_next_trouble_is_waited_out_again() -> None:
+    setting = Setting()
+    setting.unreadable = KafkaConnectionError()
+    for number, told in enumerate(("a", "b")):
+        setting.silence(told, END, guard=f"guard{number}")
+        setting.occur(told, guard=f"guard{number}")
+        setting.run(END - 10)
+        setting.occur(told, guard=f"guard{number}")
+        setting.run(UNREAD_SECONDS)
+        assert told not in tell(setting)
+        setting.run(30)
+        assert told in tell(setting)
+
+
 def test_very_many_are_read_again_bit_by_bit() -> None:
     setting = Setting()
     setting.silence("release", END)

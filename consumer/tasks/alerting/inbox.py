@@ -334,6 +334,8 @@ class TaskInbox:
         """The provider's news are in the alert: as it is once its history has them."""
         if it.what is not What.RESOLVED:
             return self._steps.happened(it.what, after, actor)
+        if after.is_at_provider:  # another one: nobody has taken that
+            return self._steps.happened(What.UNACKNOWLEDGED, after, actor)
         if after.status is Status.RESOLVING:  # there are incidents elsewhere
             return self._steps.resolved(after, actor)
         if is_silenced(after):

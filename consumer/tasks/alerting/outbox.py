@@ -531,10 +531,10 @@ class TaskOutbox:
 
     def _acknowledge_told(self, alert: Alert, outcome: Outcome) -> Alert:
         match outcome:
-            case Accepted():
+            case Accepted(date=date):
                 self._urgent()
                 self._notified()
-                return acknowledge_answered(alert, accepted=True)
+                return acknowledge_answered(alert, accepted=True, date=date)
             case Rejected(status=status, reason=reason):
                 self._urgent()
                 self._log.error("acknowledge_rejected", dedup_key=alert.dedup_key, status=status, error=reason)

@@ -2,6 +2,7 @@
 the end is decided (design section 22)."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 from consumer.input.progress import Progress
@@ -18,8 +19,9 @@ class Known(Protocol):
         """The silence of this id; None if no record of it was read."""
         ...
 
-    def end_of(self, silence_id: str, until: float, provider: str) -> float:
-        """When it ends for what it holds at this provider, and was to hold ``until`` then."""
+    def end_of(self, silence_id: str, until: float, provider: str, decided: float) -> float:
+        """When it ends for what it holds at this provider, and was to hold ``until`` then; the last event of that was
+        ``decided`` at this time."""
         ...
 
 
@@ -108,8 +110,8 @@ class SilenceEnds:
 
     def _end(self, held: Held) -> float:
         """When the silences end that hold this, as far as that is known now."""
-        return ends_at(held, self._end_of_one)
+        return ends_at(held, partial(self._end_of_one, decided=held.decided))
 
-    def _end_of_one(self, silence_id: str, until: float) -> float:
+    def _end_of_one(self, silence_id: str, until: float, decided: float) -> float:
         self._asked.setdefault(silence_id, self._known.get(silence_id))
-        return self._known.end_of(silence_id, until, self._provider)
+        return self._known.end_of(silence_id, until, self._provider, decided)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from aiokafka.errors import KafkaError
@@ -53,3 +54,32 @@ async def read_back(read: ReadRecords, places: Collection[Place]) -> ReadBack:
     for place in places:
         found.records.setdefault(place, None)
     return found
+
+
+class Unread:
+    """For how long places were tried that cannot be read: each by itself, as others can be read meanwhile; or as long
+    as nothing of its partition could be, so that very many that wait for their turn do not wait one after another."""
+
+    def __init__(self) -> None:
+        self._places: dict[Place, float] = {}
+        self._partitions: dict[tuple[str, int], float] = {}
+        self._tried = -inf
+
+    def given_up(self, found: ReadBack, places: Collection[Place], now: float, seconds: float) -> Collection[Place]:
+        """Those of the ``places`` that could not be read for so many ``seconds``, at the last with what was ``found``.
+        ``now`` is by the monotonic clock."""
+        if found.error is None or now - self._tried >= seconds:  # that was another trouble
+            self._places.clear()
+            self._partitions.clear()
+        self._tried = now
+        if found.error is None:
+            return ()
+        read = {place[:2] for place in found.records}
+        unread = {place[:2] for place in places} - read
+        self._partitions = {one: self._partitions.get(one, now) for one in unread}
+        self._places = {place: self._places.get(place, now) for place in places if place not in found.records}
+        return [
+            place
+            for place, since in self._places.items()
+            if now - min(since, self._partitions.get(place[:2], since)) >= seconds
+        ]

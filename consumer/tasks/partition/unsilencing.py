@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka.reading import Place
 from consumer.tasks.alerting.silence_ends import SilenceEnds
-from consumer.tasks.partition.read_back import AT_A_TIME, ReadBack, ReadRecords, read_back
+from consumer.tasks.partition.read_back import AT_A_TIME, ReadBack, ReadRecords, Unread, read_back
 from consumer.timing.clock import Clock, Moment
 from consumer.timing.turns import Turns
 from state.alert import Alert
@@ -71,7 +71,7 @@ class Unsilencing:
         self._clock = clock
         self._log = log
         self._is_due = False
-        self._unread_since: float | None = None
+        self._unread = Unread()
 
     def silences_changed(self) -> None:
         """The member has read of silences."""
@@ -129,13 +129,9 @@ class Unsilencing:
         places = {place for alert in live if (place := _place(alert)) is not None}
         now = self._clock.monotonic()
         found = await read_back(self._read, places)
-        if found.error is None or found.records:
-            self._unread_since = None
         if found.error is not None:
             self._log.warning("silenced_events_unread", alerts=len(live), error=found.error)
-            since = self._unread_since = now if self._unread_since is None else self._unread_since
-            if now - since >= UNREAD_SECONDS:
-                return ReadBack(dict.fromkeys(places))
+        found.records.update(dict.fromkeys(self._unread.given_up(found, places, now, UNREAD_SECONDS)))
         return found
 
     def _tell(self, live: Collection[Alert], found: ReadBack) -> Iterator[None]:
