@@ -35,7 +35,7 @@ STEPS = (
     "annotated", "priority_changed", "resolved", "silenced", "dead_lettered", "given_up", "handed_over", "orphaned",
     "forgotten",
 )  # fmt: skip
-"""What can happen to an alert (`consumer.history.step.Kind`)."""
+"""What can happen to an alert (`consumer.history.step.StepKind`)."""
 
 ENDED_BY = ("quiet", "session_end", "rule", "operator", "provider", "silence")
 """What, or who, can end an alert."""

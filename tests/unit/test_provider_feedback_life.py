@@ -22,10 +22,12 @@ from state.alert import Alert, Former, Owed, Status
 from state.answers import resolve_answered, trigger_accepted
 from state.departures import departed
 from state.due import Due, due
+from state.held import is_silenced
 from state.occurrences import Occurrence, occurred
 from state.over import over
 from state.policy import Policy
 from state.provider_feedback import Applied, Happened, Ignored, TellAgain, What, happened, told_again
+from state.silenced import silenced
 from state.violation import Record, Severity
 from tests.support.delivery_setting import EPOCH, Call, Setting
 
@@ -66,6 +68,8 @@ class World:
     queue: list[Happened] = field(default_factory=list)
     has_lost: bool = False
     has_untold: bool = False
+    has_silent: bool = False
+    """Something was silenced since the last incident was resolved, and is not over."""
     old_opened_at: float = 0.0
     opened_at: float = 0.0
 
@@ -92,10 +96,17 @@ class World:
         self.alert, _ = occurred(self.alert, "key", None, Occurrence(severity, self.now, record), self.now, POLICY)
         self.has_untold |= self.incident is None and self.lands_at is None
 
+    def silenced(self, number: int) -> None:
+        record = replace(RECORD, timestamp=int(self.now * 1000))
+        occurrence = Occurrence(Severity.HIGH, self.now, record)
+        self.alert = silenced(self.alert, "key", None, occurrence, {"all": T0 + 1e7}, self.now)
+        self.has_silent |= self.incident is None and self.lands_at is None
+
     def over(self, number: int) -> None:
         """What is over before its end at the provider was heard of is not told any more."""
         if self.alert is not None and self.wire is None:
             self.alert = over(self.alert)
+            self.has_silent = False
             self.has_untold = self.alert is not None and self.alert.owed is not None
 
     def command(self, number: int) -> None:
@@ -146,7 +157,7 @@ class World:
             if self.incident is None:
                 self.opened += 1
                 self.incident, self.is_taken, self.opened_at = str(self.opened), False, self.now + self.skew
-            self.has_untold = False
+            self.has_untold = self.has_silent = False
 
     # the provider's side
 
@@ -185,7 +196,7 @@ class World:
     def close(self, *, by_integration: bool) -> None:
         if self.incident is not None:
             self.tell(What.RESOLVED, by_integration=by_integration)
-            self.incident, self.is_taken = None, False
+            self.incident, self.is_taken, self.has_silent = None, False, False
 
     # what is heard
 
@@ -231,8 +242,10 @@ class World:
                 break
         if self.has_lost:
             return
-        if (self.alert is None) != (self.incident is None):
+        if (self.alert is None or is_silenced(self.alert)) != (self.incident is None):
             raise BrokenPromise(f"here {self.alert}, at the provider {self.incident}")
+        if self.has_silent and self.alert is None:
+            raise BrokenPromise("what was silenced since it was resolved is lost")
         if self.has_untold:
             raise BrokenPromise("what has occurred since it was resolved is not told")
         if self.alert is not None and self.alert.status is Status.ACKNOWLEDGED and not self.is_taken:
@@ -279,6 +292,28 @@ def test_no_walk_breaks_a_promise(steps: list[Step], skew: float) -> None:
 @pytest.mark.slow
 def test_nor_one_of_an_alert_that_has_left_an_incident(steps: list[Step], skew: float) -> None:
     walk(steps, skew, has_moved=True)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from((*STEPS, *["silenced"] * 3)), st.integers(0, 7)), max_size=40),
+    st.sampled_from([0.0, 0.3, 7200.4, -7200.7]),
+)
+@settings(max_examples=1500)
+@pytest.mark.slow
+def test_nor_one_with_silences(steps: list[Step], skew: float) -> None:
+    walk(steps, skew)
+
+
+def test_a_walk_that_needs_what_is_silenced() -> None:
+    steps = [*OPEN, ("wait", 6), ("resolve", 0), ("silenced", 0), ("hear", 0)]
+    walk(steps)
+
+    def forgets(alert: Alert, it: Happened, timeout: float) -> object:
+        found = happened(alert, it, timeout)
+        return Applied(None) if isinstance(found, Applied) else found
+
+    with pytest.raises(BrokenPromise, match="silenced since"):
+        walk(steps, decide=forgets)
 
 
 OPEN: list[Step] = [("event", 0), ("send", 0), ("answer", 0)]

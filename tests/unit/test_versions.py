@@ -143,7 +143,7 @@ def test_what_later_releases_say_more_of_a_source_is_passed_over() -> None:
     later = {
         "source": ["guard", None, "events", 3, "more"],
         "told": [3, 1.0, None, 7, None, None, None, "more"],
-        "heard": [1.0, None, False, None, "more"],
+        "heard": [1.0, None, False, None, None, "more"],
     }
     alert = decode_alert(KEY.encode(), changed(ALERT, **later))
     told, heard = Notified(Severity.HIGH, 1.0, None, 7), Heard(1.0)
@@ -155,6 +155,15 @@ def test_what_was_told_and_heard_before_it_said_so_much_is_read() -> None:
     alert = decode_alert(KEY.encode(), changed(ALERT, **earlier))
     told, heard = Notified(Severity.HIGH, 1.0, None, 7, 2), Heard(1.0, "P1", sent_resolve=True)
     assert alert == replace(ALERT, last_notified=told, heard=heard)
+
+
+def test_what_was_held_and_heard_before_it_said_so_much_is_read() -> None:
+    assert SILENCED.held is not None
+    held = orjson.loads(encode_alert(SILENCED))["held"]
+    before = replace(SILENCED, held=replace(SILENCED.held, not_silenced=None))
+    assert decode_alert(KEY.encode(), changed(SILENCED, held=held[:12])) == before
+    alert = decode_alert(KEY.encode(), changed(ALERT, heard=[1.0, None, False, 3]))
+    assert alert == replace(ALERT, heard=Heard(1.0, repeated=3))
 
 
 def test_what_later_releases_say_more_of_what_is_held_is_passed_over() -> None:
