@@ -86,7 +86,7 @@ def test_what_is_silenced_tells_nobody_and_what_is_live_afterwards_is_told(first
         check(random_walk(("silenced", seed), weights=SILENCED_WEIGHTS), late=bool(seed % 2))
 
 
-@pytest.mark.parametrize("first", range(0, 2 * CHUNK, CHUNK))
+@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_no_silence_ends_early_or_never_where_the_clock_of_the_member_is_wrong(first: int) -> None:
     for seed in range(first, first + CHUNK):
         check(random_walk(("skewed", seed), weights=SKEWED_WEIGHTS), late=bool(seed % 2))
@@ -170,6 +170,10 @@ def test_a_dead_letter_counts_the_occurrences_between_its_first_and_its_last() -
             ("reject", 0),
         ]
     )
+
+
+def test_a_trigger_that_was_taken_answered_503_and_given_up_leaves_no_incident_open() -> None:
+    simulate([event("s1", HIGH), end("s1"), decide(4), ("land", 7), ("outage", 7), ("tick", 3), ("throttle", 4)])
 
 
 def test_no_resolve_overtakes_a_trigger_of_a_dead_owner_that_no_checkpoint_held() -> None:
