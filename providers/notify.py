@@ -28,14 +28,14 @@ async def deliver(
     permit: Callable[[], Awaitable[bool]] | None = None,
     answered: Callable[[Answer], None] = lambda answer: None,
     follow_up_rejected: Callable[[Rejected], None] = lambda answer: None,
-    verifier: Verifier | None = None,
+    verifier: Callable[[], Verifier] | None = None,
     beside: Callable[[Sequence[Request]], None] | None = None,
 ) -> Answer | None:
     """Send the notification through ``route``; ``timeout`` is in seconds, for each of its requests.
 
-    What has become of the first one, which makes the statement, is asked where the provider can say it and ``verifier``
-    wants it, within that request's ``timeout``: so there is one answer, and a request that was accepted and then failed
-    is one that was not accepted.
+    What has become of the first one, which makes the statement, is asked where the provider can say it and the
+    verifier wants it, within that request's ``timeout``: so there is one answer, and a request that was accepted and
+    then failed is one that was not accepted. ``verifier`` makes the verifier where there is something to verify.
 
     The answer is that of the first request, whose ``date`` is when there may have come to be an incident, or of the
     first that was not accepted; ``answered`` is told of each. A rejected follow-up (``priority``, ``notes``) is told to
@@ -64,7 +64,7 @@ async def deliver(
         answer = await ask(sender, provider, request, timeout)
         answered(answer)
         if verifier is not None and request.verify is not None and isinstance(answer, Accepted) and said is None:
-            answer = await verdict(sender, request, answer, until, verifier)
+            answer = await verdict(sender, request, answer, until, verifier())
         if isinstance(answer, Accepted):
             try:
                 requests.extendleft(reversed(followers_of(request, answer)))

@@ -122,7 +122,7 @@ async def _send(provider: Provider, route: str, notification: Notification, time
     async with create_session(max_in_flight=1) as session:
         answer = await deliver(
             HttpSender(session), provider, route, notification, timeout,
-            answered=heard.append, verifier=AlwaysVerified(),
+            answered=heard.append, verifier=AlwaysVerified,
         )  # fmt: skip
     return answer if heard or not isinstance(answer, Accepted) else None
 

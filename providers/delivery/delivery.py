@@ -437,17 +437,34 @@ class Delivery:
     ) -> Answer | None:
         is_first = True
 
-        def may_leave() -> bool:
-            return self._may_send() and outbox not in self._withdrawn
-
         async def permit() -> bool:
             nonlocal is_first
             if not is_first:
                 await place.take_again()
-                if not await self._tokens.take(integration, may_leave, self._timeout):
+                if not await self._tokens.take(integration, partial(self._may_leave, outbox), self._timeout):
                     return False
             is_first = False  # the first request took its token when it was chosen
             return self._may_send()
+
+        return await deliver(
+            self._sender,
+            self._provider,
+            dispatch.route,
+            dispatch.notification,
+            self._timeout,
+            permit,
+            partial(self._heard, integration),
+            partial(self._observer.follow_up_rejected, dispatch),
+            partial(self._verifier, integration, (outbox, dispatch.dedup_key), said, place),
+            partial(self._follow_ups.take, (outbox, dispatch.dedup_key), dispatch),
+        )
+
+    def _may_leave(self, outbox: Outbox) -> bool:
+        return self._may_send() and outbox not in self._withdrawn
+
+    def _verifier(self, integration: Integration, alert: Alert, said: Pending, place: Place) -> Verifying:
+        """What verifies the statement ``said``. It is made where a statement is to be verified: most are not."""
+        may_leave = partial(self._may_leave, alert[0])
 
         async def take_token(seconds: float, goes_first: bool) -> bool:
             until = self._clock() + seconds
@@ -462,27 +479,16 @@ class Delivery:
         def begin_to_ask(verifying: Verifying) -> bool:
             if not self._places.ask():
                 return False
-            self._verifying[outbox, dispatch.dedup_key] = verifying, said
+            self._verifying[alert] = verifying, said
             place.leave()
             return True
 
         def end_to_ask() -> None:
-            del self._verifying[outbox, dispatch.dedup_key]
+            del self._verifying[alert]
             self._places.asked()
 
         heard = partial(self._heard_of_status, integration)
-        return await deliver(
-            self._sender,
-            self._provider,
-            dispatch.route,
-            dispatch.notification,
-            self._timeout,
-            permit,
-            partial(self._heard, integration),
-            partial(self._observer.follow_up_rejected, dispatch),
-            Verifying(integration.questions, begin_to_ask, end_to_ask, take_token, heard),
-            partial(self._follow_ups.take, (outbox, dispatch.dedup_key), dispatch),
-        )
+        return Verifying(integration.questions, begin_to_ask, end_to_ask, take_token, heard)
 
     def _may_follow_up(self, alert: Alert) -> bool:
         """Whether follow-ups of the alert at an API beside may be made now."""

@@ -109,7 +109,7 @@ async def test_a_question_that_cannot_read_its_answer_leaves_it_unverified(meant
     verify = Verify(lambda receipt: Request("GET", "https://shout.example", read=meant), always=True)
     request = Request("POST", "https://shout.example", read=lambda *_: Accepted(receipt="r"), verify=verify)
     provider = contained(requests=lambda *_: [request])
-    answer = await deliver(Sender(), provider, "default", trigger(), 0.2, verifier=AlwaysVerified())
+    answer = await deliver(Sender(), provider, "default", trigger(), 0.2, verifier=AlwaysVerified)
     assert isinstance(answer, Accepted)
     assert answer.unverified is not None
     assert SECRET not in answer.unverified

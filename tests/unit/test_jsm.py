@@ -237,7 +237,7 @@ async def say(sandbox: Sandbox, provider: Jsm, *said: Trigger | Acknowledge | Re
     async with create_session(1) as session:
         send = partial(
             deliver, HttpSender(session), provider, "default", timeout=5.0,
-            follow_up_rejected=rejected.append, verifier=AlwaysVerified(),
+            follow_up_rejected=rejected.append, verifier=AlwaysVerified,
         )  # fmt: skip
         answers = [await send(notification=one) for one in said]
     return answers, rejected

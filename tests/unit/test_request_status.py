@@ -143,7 +143,7 @@ async def said(settings: SandboxSettings, *faults: Fault) -> tuple[Answer | None
         for fault in faults:
             sandbox.faults.add(fault)
         provider = opsgenie(api_endpoint=sandbox.url)
-        answer = await deliver(HttpSender(session), provider, "default", trigger(), 5.0, verifier=AlwaysVerified())
+        answer = await deliver(HttpSender(session), provider, "default", trigger(), 5.0, verifier=AlwaysVerified)
         entries = sandbox.requests("opsgenie")
         assert {entry.dedup_key for entry in entries} == {ALIAS}
         return answer, [entry.action for entry in entries], len(sandbox.open_incidents("opsgenie"))
@@ -208,7 +208,7 @@ def _fails(*_: object) -> Any:
 )
 async def test_what_a_question_raises_makes_no_failure_of_what_was_accepted(ask: Callable[[str], Request]) -> None:
     provider: Any = Taken(Verify(ask, always=True))
-    answer = await deliver(Answers(), provider, "default", trigger(), 5.0, verifier=AlwaysVerified())
+    answer = await deliver(Answers(), provider, "default", trigger(), 5.0, verifier=AlwaysVerified)
     assert isinstance(answer, Accepted)
     assert answer.unverified is not None
     assert "a-secret" not in answer.unverified
