@@ -57,7 +57,7 @@ def _kind(points: Sequence[EntryPoint]) -> ProviderKind:
 
 def _checked(kind: Any) -> ProviderKind:
     if not isinstance(kind, ProviderKind):
-        raise ProviderFault(f"{ENTRY_POINTS}: must be a Kind, not of the type {type(kind).__name__}")
+        raise ProviderFault(f"{ENTRY_POINTS}: must be a ProviderKind, not of the type {type(kind).__name__}")
     if not (isinstance(kind.settings, type) and PipelineSettings in kind.settings.__mro__):
         raise ProviderFault("settings: must be a model that extends ProviderSettings")
     if not callable(kind.build):

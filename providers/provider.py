@@ -10,7 +10,7 @@ brings one by an entry point of the group `ENTRY_POINTS`, whose name is the prov
     shout = "shout_alerting:KIND"
 
     # shout_alerting.py
-    KIND = Kind(ShoutSettings, Shout)
+    KIND = ProviderKind(ShoutSettings, Shout)
 
 Topics, groups, metrics, logs and commands follow from the name. The protocol's methods are called in the event loop,
 some for each event: they have to return at once, and do no I/O. Whatever they raise is contained

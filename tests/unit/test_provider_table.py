@@ -116,14 +116,14 @@ def test_the_name_in_the_table_is_that_of_the_provider(name: str) -> None:
 
 # --- what may be wrong with a distribution: a mistake of its own section, and nobody else's
 
-KINDS = "from providers.provider import Kind\nfrom tests.support.shout import Shout, ShoutSettings\n"
+KINDS = "from providers.provider import ProviderKind\nfrom tests.support.shout import Shout, ShoutSettings\n"
 
 
 def provider_with(settings: str = "", provider: str = "", build: str = "Provider") -> str:
     """A module with Shout, but for some lines of its settings, of its class, and for how it is made."""
     return (
         f"{KINDS}class Settings(ShoutSettings):\n    {settings or 'pass'}\n"
-        f"class Provider(Shout):\n    {provider or 'pass'}\nKIND = Kind(Settings, {build})"
+        f"class Provider(Shout):\n    {provider or 'pass'}\nKIND = ProviderKind(Settings, {build})"
     )
 
 
@@ -134,8 +134,8 @@ def provider_with(settings: str = "", provider: str = "", build: str = "Provider
         ("import sys; sys.exit(0)", "cannot be loaded: SystemExit"),
         ("", "cannot be loaded: AttributeError"),
         ("import consumer.cli.nothing", "cannot be loaded: ModuleNotFoundError"),
-        ("KIND = 7", "must be a Kind, not of the type int"),
-        (f"{KINDS}KIND = Kind(dict, Shout)", "must be a model that extends"),
+        ("KIND = 7", "must be a ProviderKind, not of the type int"),
+        (f"{KINDS}KIND = ProviderKind(dict, Shout)", "must be a model that extends"),
         (provider_with("default_key_template = '{x}'"), "the provider's settings can be no section: ValueError"),
         (provider_with("def described(self): 1 / 0"), "the provider's settings cannot be read: ZeroDivisionError"),
         (provider_with(build="lambda it: {}[it.token.get_secret_value()]"), "the provider cannot be made: KeyError"),
@@ -178,7 +178,7 @@ def test_a_name_of_ours_cannot_be_taken_and_that_is_said(tmp_path: Path) -> None
 
 def test_two_distributions_with_one_provider_are_both_named(tmp_path: Path) -> None:
     site = distribution(tmp_path / "site", "one-alerting", {"shout": "tests.support.shout:KIND"})
-    distribution(site, "two-alerting", {"shout": "two_alerting:KIND"}, KINDS + "KIND = Kind(ShoutSettings, Shout)")
+    distribution(site, "two-alerting", {"shout": "two_alerting:KIND"}, KINDS + "KIND = ProviderKind(ShoutSettings, Shout)")
     done = command(site, "check-config", configuration(tmp_path))
     assert done.returncode == 2
     assert "more than one distribution brings this provider: one-alerting, two-alerting" in done.stderr
