@@ -236,7 +236,7 @@ def test_counts_with_long_errors_are_bounded_by_their_bytes() -> None:
             alert = partition.store.get(key)
             assert alert is not None
             error = '"é' * (LONGEST_ERROR // 2)
-            partition.store.put(trigger_attempted(alert, "default", False, NOW + attempt, 503, error))
+            partition.store.put(trigger_attempted(alert, "default", False, NOW + attempt, 429, error))
         sent = partition.checkpoint()
         assert 0 < len(decode_counts(sent[-1].value or b"")) < 150
         assert len(sent[-1].value or b"") < MAX_COUNTS_BYTES + 1000
