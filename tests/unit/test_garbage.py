@@ -23,7 +23,8 @@ searched = []
 gc.callbacks.append(lambda phase, info: searched.append(info["generation"]) if phase == "stop" else None)
 kept = []
 for number in range(300_000):
-    alert = Alert(str(number), Status.OPEN, None, 1, 0.0, 0.0, 0.0, Severity.HIGH, last_notified=Notified(Severity.HIGH, 0.0))
+    told = Notified(Severity.HIGH, 0.0)
+    alert = Alert(str(number), Status.OPEN, None, 1, 0.0, 0.0, 0.0, Severity.HIGH, last_notified=told)
     kept.append([alert])
     assert not gc.is_tracked(alert)
 assert 0 in searched and 1 in searched, "young objects are searched"

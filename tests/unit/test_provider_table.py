@@ -178,7 +178,8 @@ def test_a_name_of_ours_cannot_be_taken_and_that_is_said(tmp_path: Path) -> None
 
 def test_two_distributions_with_one_provider_are_both_named(tmp_path: Path) -> None:
     site = distribution(tmp_path / "site", "one-alerting", {"shout": "tests.support.shout:KIND"})
-    distribution(site, "two-alerting", {"shout": "two_alerting:KIND"}, KINDS + "KIND = ProviderKind(ShoutSettings, Shout)")
+    module = f"{KINDS}KIND = ProviderKind(ShoutSettings, Shout)"
+    distribution(site, "two-alerting", {"shout": "two_alerting:KIND"}, module)
     done = command(site, "check-config", configuration(tmp_path))
     assert done.returncode == 2
     assert "more than one distribution brings this provider: one-alerting, two-alerting" in done.stderr
