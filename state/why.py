@@ -20,7 +20,7 @@ class Why(Enum):
     COUNTED = "counted"
     """A trigger of the alert was owed already."""
     NOT_TOLD = "not_told"
-    """The provider was told nothing of this alert that it has taken."""
+    """The provider has nothing of this alert: it was told nothing, or has taken nothing since the last resolve."""
     RAISED = "raised"
     """It is of higher severity than the provider was told."""
     RENOTIFIED = "renotified"
@@ -57,7 +57,7 @@ def why(alert: Alert | None, severity: Severity, time: float, now: float, policy
         return Why.COUNTED
     if alert.status is Status.RESOLVING:
         return Why.REOPENED
-    if told is None:
+    if told is None or (alert.owed is None and not alert.is_at_provider):
         return Why.NOT_TOLD
     if severity > told.severity:
         return Why.RAISED

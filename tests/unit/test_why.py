@@ -37,16 +37,9 @@ def test_the_reason_fits_the_outcome(alert: Alert | None, severity: Severity, ti
 
 def test_each_reason_is_given() -> None:
     told = Alert(
-        "k",
-        Status.OPEN,
-        None,
-        3,
-        NOW - 100,
-        NOW - 100,
-        NOW - 100,
-        Severity.HIGH,
-        last_notified=Notified(Severity.HIGH, NOW - 100),
-    )
+        "k", Status.OPEN, None, 3, NOW - 100, NOW - 100, NOW - 100, Severity.HIGH,
+        last_notified=Notified(Severity.HIGH, NOW - 100), is_at_provider=True,
+    )  # fmt: skip
     owed = Owed(RECORD, Severity.HIGH, NOW, 1, 1)
 
     def reason(alert: Alert | None, severity: Severity = Severity.HIGH, later: float = 0.0) -> Why:
@@ -56,6 +49,7 @@ def test_each_reason_is_given() -> None:
     assert reason(replace(told, status=Status.RESOLVING)) is Why.REOPENED
     assert reason(replace(told, owed=owed)) is Why.COUNTED
     assert reason(replace(told, last_notified=None)) is Why.NOT_TOLD
+    assert reason(replace(told, is_at_provider=False)) is Why.NOT_TOLD
     assert reason(told, Severity.CRITICAL) is Why.RAISED
     assert reason(told, later=3500.0) is Why.RENOTIFIED
     assert reason(told, later=201.0) is Why.AFTER_WINDOW
