@@ -65,10 +65,9 @@ def trigger_attempted(
     """An attempt to send the owed trigger was not accepted: because of ``error`` (without secrets, at most
     `LONGEST_ERROR` characters), and with the HTTP ``status`` if there was an answer.
 
-    ``unknown``: the request may still land. Then the alert stays with this route, if it has none yet; also after a
-    status of 500 or more, as a gateway may say that of what the provider has taken.
+    ``unknown``: the request may still land. Then the alert stays with this route, if it has none yet.
     """
-    owed, may_have_it = alert.owed, unknown or (status is not None and status >= 500)
+    owed = alert.owed
     if owed is not None:
         first_attempt = now if owed.first_attempt is None else owed.first_attempt
         owed = replace(
@@ -79,7 +78,7 @@ def trigger_attempted(
             last_status=status,
             last_error=None if error is None else shared(error),  # in an outage all alerts have the same error
         )
-    return replace(alert, route=route if may_have_it and alert.route is None else alert.route, owed=owed)
+    return replace(alert, route=route if unknown and alert.route is None else alert.route, owed=owed)
 
 
 def trigger_refused(alert: Alert, sent: Owed, now: float) -> tuple[Alert | None, Owed]:

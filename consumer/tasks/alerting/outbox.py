@@ -3,6 +3,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from itertools import islice, takewhile
 from math import inf
 from typing import Final
@@ -569,9 +570,11 @@ class TaskOutbox:
         return self._bury(alert, after, dead, error_class, error, route, retryable=False)
 
     def _possibly_told(self, alert: Alert, owed: Owed, route: str | None = None) -> Alert:
-        """The alert as one that may have been sent already: an earlier owner may have sent what it decided, and died
-        before a checkpoint held that."""
-        if alert.route is None and owed.first_offset < self._inherited_end:
+        """The alert as one that the provider may have, if its trigger is given up now. An earlier owner may have sent
+        what it decided, and died before a checkpoint held that; and a gateway may answer 5xx to what the provider has
+        taken."""
+        was_failed = owed.last_status is not None and owed.last_status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if alert.route is None and (was_failed or owed.first_offset < self._inherited_end):
             return replace(alert, route=route or self._route(alert))
         return alert
 
