@@ -42,11 +42,11 @@ class InputTime:
         if time <= now.wall + AHEAD_SECONDS:
             self._agreed_at, self._far_ahead = now.monotonic, None
         elif self._are_checked and now.monotonic - self._agreed_at >= ALONE_SECONDS:
-            self._far_ahead = _later(self._far_ahead, time - now.monotonic)
+            self._far_ahead = later(self._far_ahead, time - now.monotonic)
             return
         else:
             time = now.wall
-        self._ahead_of_monotonic = _later(self._ahead_of_monotonic, time - now.monotonic)
+        self._ahead_of_monotonic = later(self._ahead_of_monotonic, time - now.monotonic)
 
     def now(self) -> float | None:
         """The time now, in seconds since the epoch: as far as the records' timestamps are true, the real time or an
@@ -55,5 +55,6 @@ class InputTime:
         return None if ahead is None else self._clock.monotonic() + ahead
 
 
-def _later(known: float | None, ahead: float) -> float:
+def later(known: float | None, ahead: float) -> float:
+    """The later of two times by records, each as the seconds that it is ahead of the monotonic clock."""
     return ahead if known is None else max(known, ahead)

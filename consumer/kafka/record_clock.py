@@ -7,7 +7,7 @@ A broker refuses a record whose timestamp is more than an hour ahead of its own 
 
 from typing import Final
 
-from consumer.kafka.input_time import InputTime
+from consumer.kafka.input_time import InputTime, later
 from consumer.kafka.newest import last_time
 from consumer.timing.clock import Clock
 
@@ -36,10 +36,8 @@ class RecordClock:
     def saw_of_a_member(self, timestamp: int) -> None:
         """Take note of a record that a member has written, by its own clock; one that cannot be a time is ignored."""
         time = last_time((timestamp,), self._clock.wall())
-        if time is None:
-            return
-        ahead, known = time - self._clock.monotonic(), self._ahead_of_monotonic
-        self._ahead_of_monotonic = ahead if known is None else max(known, ahead)
+        if time is not None:
+            self._ahead_of_monotonic = later(self._ahead_of_monotonic, time - self._clock.monotonic())
 
     def refused(self) -> bool:
         """Take note that a broker has refused a timestamp. Returns whether the next timestamps will be different."""
