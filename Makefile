@@ -1,6 +1,6 @@
 # make demo [ARGS=...]   everything on this machine, no Docker, no network
 # make test [ARGS=...]   all tests; on Apache Kafka where Docker answers, else on the embedded broker
-# make test-fast [ARGS=...]  the unit tests that are not marked slow; no broker, under a minute
+# make test-fast [ARGS=...]  the unit tests that are not marked slow; no broker, a minute and a half
 # make chaos [ARGS=...]  every fault and every crash against real processes, for 35 minutes; needs Docker and openssl
 # make bench, make lint, make clean
 
