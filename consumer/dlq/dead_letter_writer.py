@@ -145,9 +145,10 @@ class DeadLetterWriter:
         Each letter is removed from ``letters``; letters that had to be cut are appended to ``cut``.
         """
         new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
-        together, timestamp = new(_PLAIN), self._record_clock.now()
+        together = new(_PLAIN)
         while letters:
             envelope = await self._envelope(letters.popleft(), limit)
+            timestamp = self._record_clock.now_after(envelope.letter.record.timestamp)
             if envelope.is_cut:
                 cut.append(envelope)
             is_alone = envelope.codec != _PLAIN

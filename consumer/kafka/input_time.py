@@ -25,14 +25,15 @@ class InputTime:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._are_checked = False
+        self.are_checked = False
+        """Whether the brokers refuse records of the input that are more than an hour ahead of their own clocks."""
         self._ahead_of_monotonic: float | None = None
         self._far_ahead: float | None = None
         self._agreed_at = clock.monotonic()
 
     def brokers_check(self, *, is_so: bool) -> None:
-        """Whether the brokers refuse records of the input that are more than an hour ahead of their own clocks."""
-        self._are_checked = is_so
+        """Take note whether they do (`are_checked`)."""
+        self.are_checked = is_so
 
     def saw(self, timestamp: int) -> None:
         """Take note of a record; a timestamp (milliseconds) before 2015 is ignored."""
@@ -41,7 +42,7 @@ class InputTime:
             return
         if time <= now.wall + AHEAD_SECONDS:
             self._agreed_at, self._far_ahead = now.monotonic, None
-        elif self._are_checked and now.monotonic - self._agreed_at >= ALONE_SECONDS:
+        elif self.are_checked and now.monotonic - self._agreed_at >= ALONE_SECONDS:
             self._far_ahead = later(self._far_ahead, time - now.monotonic)
             return
         else:

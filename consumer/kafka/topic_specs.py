@@ -13,6 +13,8 @@ KAFKA_MAX_MESSAGE_BYTES = 1_048_588
 
 POLICY, MAX_BYTES, RETENTION = "cleanup.policy", "max.message.bytes", "retention.ms"
 TIME_TYPE = "message.timestamp.type"
+PRODUCERS_TIME, BROKERS_TIME = "CreateTime", "LogAppendTime"
+"""The values of ``message.timestamp.type``."""
 MAX_AHEAD = ("message.timestamp.after.max.ms", "message.timestamp.difference.max.ms")
 """How far ahead of a broker's clock a record may be; the second one is that of brokers before 4.0."""
 HOUR_MS = 3_600_000
@@ -95,7 +97,9 @@ def topics_of(config: Config) -> list[TopicSpec]:
     waits_ms = _give_up_ms(config)
     kept_ms = FOR_EVER if waits_ms is None else max(_FEEDBACK_RETENTION_MS, waits_ms + DAY_MS)
     feedback = {POLICY: "delete", RETENTION: str(kept_ms)}
-    dead_letters = {POLICY: "delete", RETENTION: str(_DLQ_RETENTION_MS)}
+    # By the broker's time: by that of a host which is far behind, its records would be too old at once.
+    dead_letters = {POLICY: "delete", RETENTION: str(_DLQ_RETENTION_MS), TIME_TYPE: BROKERS_TIME}
+    history = {POLICY: "delete", RETENTION: str(_HISTORY_RETENTION_MS), TIME_TYPE: BROKERS_TIME}
     repartitioned = [name for name in config.pipelines if is_repartitioned(config, name)]
     inputs = {name: kafka.keyed_topic(name) if name in repartitioned else topics.events for name in config.pipelines}
     return [
@@ -114,7 +118,7 @@ def topics_of(config: Config) -> list[TopicSpec]:
                     topics.history,
                     Purpose.HISTORY,
                     Partitions.ANY,
-                    configs={POLICY: "delete", RETENTION: str(_HISTORY_RETENTION_MS)},
+                    configs=history,
                     without="what happens to alerts is not written down",
                 )
             ]
@@ -150,7 +154,7 @@ def _stage_topics(config: Config, name: str, compacted: Mapping[str, str]) -> It
     keyed = {
         POLICY: "delete",
         MAX_BYTES: str(max(KAFKA_MAX_MESSAGE_BYTES, batch)),
-        TIME_TYPE: "CreateTime",
+        TIME_TYPE: PRODUCERS_TIME,
     }
     events = kafka.topics.events
     yield TopicSpec(kafka.keyed_topic(name), Purpose.KEYED, Partitions.LIKE_INPUT, batch, keyed, events, kept)

@@ -30,6 +30,7 @@ from consumer.kafka.topic_specs import (
     MAX_AHEAD,
     MAX_BYTES,
     POLICY,
+    PRODUCERS_TIME,
     RETENTION,
     TIME_TYPE,
     WHOLE_BATCH_BYTES,
@@ -216,7 +217,7 @@ class _Seen:
         own."""
         configs = self.configs.get(topic, {})
         bounds = [text for name in MAX_AHEAD if (text := configs.get(name)) is not None]
-        return configs.get(TIME_TYPE) == "CreateTime" and any(int(text) <= HOUR_MS for text in bounds)
+        return configs.get(TIME_TYPE) == PRODUCERS_TIME and any(int(text) <= HOUR_MS for text in bounds)
 
 
 async def _look(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> _Seen:

@@ -1,5 +1,9 @@
-"""A member whose wall clock is a year ahead, at a broker that takes no timestamp from there (design section 14)."""
+"""A member whose wall clock is a year off (design section 14).
 
+A broker takes no timestamp that is an hour ahead, and removes a record that is older than its topic keeps records.
+"""
+
+import re
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -28,7 +32,7 @@ async def make_strict_world(broker: Broker, sandbox: Sandbox) -> World:
     """What the service writes is taken up to an hour ahead of the broker's clock, as is Kafka's default."""
     world = await make_world(broker.bootstrap_servers, sandbox.url)
     hour = {"message.timestamp.after.max.ms": "3600000"}
-    topics = {world.state(): {**hour, "cleanup.policy": "compact"}, world.dlq: hour}
+    topics = {world.events: hour, world.state(): {**hour, "cleanup.policy": "compact"}, world.dlq: hour}
     async with admin(world.bootstrap_servers) as client:
         for topic, settings in topics.items():
             (response,) = await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, settings)])
@@ -36,10 +40,14 @@ async def make_strict_world(broker: Broker, sandbox: Sandbox) -> World:
     return world
 
 
-def a_year_ahead(world: World, folder: Path, name: str) -> AbstractAsyncContextManager[Service]:
+def off(world: World, folder: Path, name: str, seconds: float) -> AbstractAsyncContextManager[Service]:
     return service_process(
-        world.document, folder, name, module="tests.chaos.skewed", environment={"CHAOS_SKEW_SECONDS": str(YEAR)}
+        world.document, folder, name, module="tests.chaos.skewed", environment={"CHAOS_SKEW_SECONDS": str(seconds)}
     )
+
+
+def a_year_ahead(world: World, folder: Path, name: str) -> AbstractAsyncContextManager[Service]:
+    return off(world, folder, name, YEAR)
 
 
 async def produce(world: World, *values: bytes) -> None:
@@ -49,7 +57,7 @@ async def produce(world: World, *values: bytes) -> None:
 
 
 async def written(world: World, topic: str) -> Sequence[ConsumerRecord[Any, Any]]:
-    """The records of a topic, none of which is of next year."""
+    """The records of a topic, none of which is of next year or of last year."""
     records = await committed_records(world.bootstrap_servers, topic)
     assert records
     assert all(abs(record.timestamp / 1000 - time.time()) < 300 for record in records)
@@ -89,3 +97,26 @@ async def test_a_page_comes_and_is_resolved_and_nothing_is_built_again(
     assert letter.value == b"\xff"
     alert = [record.value for record in await written(world, world.state()) if record.key == KEY]
     assert alert[-1] is None, "the alert is gone"
+
+
+async def test_what_a_member_writes_that_is_a_year_behind_is_kept(
+    broker: Broker, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    world = await make_strict_world(broker, sandbox)
+    async with off(world, tmp_path, "first", -YEAR) as service:
+        await service.restored()
+        await produce(world, b"\xff", encode(event(session="s-1")))
+        await incidents(sandbox, 1)
+        await first_dead_letters(world, 1)
+        await group_reaches(world, 2)
+        sandbox.faults.add(Fault(FaultyAnswer(status=503)))
+        await produce(world, encode(event(session="s-2")))
+        await service.said("checkpoint", position=3)
+    sandbox.faults.clear()
+    sandbox.faults.add(Fault(FaultyAnswer(status=400), dedup_key_pattern=re.compile("s-2")))
+    # The next one reads no record of the input before it has something to write: what is owed is refused.
+    async with off(world, tmp_path, "second", -YEAR):
+        await first_dead_letters(world, 2)
+    poison, refused = await written(world, world.dlq)
+    assert (poison.value, refused.key) == (b"\xff", b"s-1")
+    assert await written(world, world.history)

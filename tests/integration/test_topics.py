@@ -120,6 +120,7 @@ async def test_what_is_created_passes_the_check(names: Names) -> None:
     assert int(state["segment.bytes"]) < 2**30
     assert dlq["cleanup.policy"] == "delete"
     assert int(dlq["retention.ms"]) == 30 * 86_400_000
+    assert dlq["message.timestamp.type"] == "LogAppendTime"
 
 
 async def test_creating_again_leaves_alone_what_exists(names: Names) -> None:

@@ -73,3 +73,66 @@ def test_what_members_write_by_their_own_clocks_is_no_time_of_the_input() -> Non
     seconds = 60.0
     assert clock.newest_of_input() == pytest.approx(NOW + 57)
     assert clock.newest() == pytest.approx(NOW + 1860)
+
+
+class Behind:
+    """A member whose wall clock is a year behind; ``seconds`` have passed."""
+
+    def __init__(self, *, brokers_check: bool = True) -> None:
+        self.seconds = 0.0
+        self.wall = NOW - YEAR
+        self.clock = RecordClock(Clock(lambda: self.wall + self.seconds, lambda: 7.0 + self.seconds))
+        self.clock.input.brokers_check(is_so=brokers_check)
+
+
+def test_a_host_that_is_far_behind_writes_with_the_time_of_the_records_carried_on() -> None:
+    """With its own time, its dead letters and history would be older than what their topics keep."""
+    world = Behind()
+    world.clock.saw(int(NOW * 1000))
+    world.clock.saw(0)
+    world.seconds = 60.0
+    assert world.clock.now() == pytest.approx((NOW + 60) * 1000, abs=1)
+    world.wall = NOW  # the clock is put right
+    assert world.clock.now() is None
+
+
+def test_the_checkpoint_of_another_member_shows_it_too() -> None:
+    world = Behind()
+    world.clock.saw_of_a_member(int(NOW * 1000))
+    assert world.clock.now() == pytest.approx(NOW * 1000, abs=1)
+
+
+def test_what_is_written_about_a_record_is_no_older_than_it() -> None:
+    """A task that has read nothing yet gives up what it has restored."""
+    world = Behind()
+    assert world.clock.now_after(int(NOW * 1000)) == int(NOW * 1000)
+    world.clock.saw(int((NOW + 50) * 1000))
+    assert world.clock.now_after(int(NOW * 1000)) == pytest.approx((NOW + 50) * 1000, abs=1), "it is written now"
+    assert world.clock.now_after(0) == pytest.approx((NOW + 50) * 1000, abs=1)
+
+
+def test_a_record_that_is_little_ahead_or_behind_changes_nothing() -> None:
+    world = Behind()
+    for timestamp in (world.wall - YEAR, world.wall - 60, world.wall, world.wall + 3599):
+        world.clock.saw(int(timestamp * 1000))
+        assert world.clock.now_after(int(timestamp * 1000)) is None
+        assert world.clock.now() is None
+
+
+def test_a_time_that_no_broker_has_checked_is_not_believed() -> None:
+    world = Behind(brokers_check=False)
+    world.clock.saw(int(NOW * 1000))
+    assert world.clock.now() is None
+    assert world.clock.now_after(int(NOW * 1000)) is None
+
+
+def test_a_refusal_is_the_last_word_on_a_time_that_is_ahead() -> None:
+    """The brokers' own clocks differ: what one has accepted, another refuses. The next time is another one."""
+    world = Behind()
+    world.clock.saw(int((world.wall + 10) * 1000))
+    world.clock.saw(int(NOW * 1000))
+    assert world.clock.refused()
+    assert world.clock.now() == pytest.approx((world.wall + 10) * 1000, abs=1)
+    assert world.clock.now_after(int(NOW * 1000)) == pytest.approx((world.wall + 10) * 1000, abs=1)
+    world.seconds = REFUSED_SECONDS
+    assert world.clock.now() == pytest.approx((NOW + REFUSED_SECONDS) * 1000, abs=1)

@@ -140,8 +140,10 @@ class ForwarderCut:
     def _timestamp(self, record: FetchedRecord) -> int | None:
         """The record's own timestamp, or the present time if the broker would refuse that. (None: the producer's
         present time.) An event time in the future counts as now anyway."""
+        if self.context.stamps.are_renewed:
+            return self.context.record_clock.now()
         ahead = record.timestamp > (self.context.clock.wall() + AHEAD_SECONDS) * 1000
-        return self.context.record_clock.now() if ahead or self.context.stamps.are_renewed else record.timestamp
+        return self.context.record_clock.now_after(record.timestamp) if ahead else record.timestamp
 
 
 class Forwarder(Work):
