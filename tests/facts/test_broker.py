@@ -55,8 +55,7 @@ async def test_no_heartbeat_is_sent_while_the_assigned_callback_runs(broker: Bro
 
 async def test_a_record_that_is_older_than_the_retention_is_removed_however_late_it_was_written() -> None:
     """So the time of a host that is far behind is no time for a record, unless the broker gives its own."""
-    often = {"log_retention_check_interval_ms": "1000", "log_initial_task_delay_ms": "1000"}
-    with kafka_container(**often) as kafka:
+    with kafka_container(log_retention_check_interval_ms="1000", log_initial_task_delay_ms="1000") as kafka:
         servers = kafka.bootstrap_servers
         by_producer = await create_topic(servers, configs={"retention.ms": str(30 * DAY_MS)})
         by_broker = await create_topic(
