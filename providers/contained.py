@@ -5,9 +5,9 @@ fault says is not repeated, only of which type it is: it may quote a key.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from providers.answer import Answer, Unavailable
@@ -26,34 +26,30 @@ class ProviderFault(Exception):
     """A provider has raised something, or given something that is not what the protocol says. No secret is in it."""
 
 
-def containing(what: str) -> "Containing":
-    """Make a `ProviderFault` of whatever is raised within, but for an interrupt by whoever runs the program.
+FAULTS: Final = (Exception, SystemExit, asyncio.CancelledError)
+"""Whatever a provider can raise, but for an interrupt by whoever runs the program.
 
-    Also of what is not meant to be caught: code that is not ours may call ``sys.exit``, and nothing in it is awaited,
-    so nothing in it can be cancelled.
+Also what is not meant to be caught: code that is not ours may call ``sys.exit``, and nothing in it is awaited, so
+nothing in it can be cancelled.
+"""
+
+
+def fault_of(what: str, error: BaseException) -> ProviderFault:
+    """The fault that one of `FAULTS` is. It is raised ``from None``, so that no traceback shows what ``error`` quotes.
+
+    What is called for each event or request catches `FAULTS` itself, which costs nothing where nothing is raised;
+    everything else is done within `containing`.
     """
-    return Containing(what)
+    return error if isinstance(error, ProviderFault) else ProviderFault(f"{what}: {type(error).__name__}")
 
 
-class Containing:
-    """See `containing`. It is entered for each request some times, and costs a quarter of what a generator would."""
-
-    __slots__ = ("_what",)
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, ProviderFault):
-            return
-        if isinstance(error, Exception | SystemExit | asyncio.CancelledError):
-            # No traceback shows what it quotes.
-            raise ProviderFault(f"{self._what}: {type(error).__name__}") from None
+@contextmanager
+def containing(what: str) -> Iterator[None]:
+    """Make a `ProviderFault` of whatever of `FAULTS` is raised within."""
+    try:
+        yield
+    except FAULTS as error:
+        raise fault_of(what, error) from None
 
 
 def contained_reading(classify: Classify) -> Classify:
@@ -67,13 +63,13 @@ def contained_reading(classify: Classify) -> Classify:
 
 def _read(classify: Classify, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
     try:
-        with containing("the answer cannot be read"):
-            answer: object = classify(status, headers, body)
-            if not isinstance(answer, Answer):
-                raise ProviderFault(f"what an answer means: must not be of the type {type(answer).__name__}")
+        answer: object = classify(status, headers, body)
+        if isinstance(answer, Answer):
             return answer
-    except ProviderFault as fault:
-        return Unavailable(status, str(fault), unknown=True)
+        fault = ProviderFault(f"what an answer means: must not be of the type {type(answer).__name__}")
+    except FAULTS as error:
+        fault = fault_of("the answer cannot be read", error)
+    return Unavailable(status, str(fault), unknown=True)
 
 
 class Contained:
@@ -118,10 +114,9 @@ class Contained:
         """The route that a first trigger of this violation goes through; the default one if that cannot be said: a
         page that comes elsewhere is better than none."""
         try:
-            with containing("route_of"):
-                route = self.provider.route_of(violation)
-                return route if route in self._known else self.routes[0]
-        except ProviderFault:
+            route = self.provider.route_of(violation)
+            return route if route in self._known else self.routes[0]
+        except FAULTS:
             return self.routes[0]
 
     def integration_of(self, route: str) -> str:
@@ -134,8 +129,10 @@ class Contained:
         Raises:
             ProviderFault: there are none, by a fault of the provider.
         """
-        with containing("the request cannot be made"):
-            return tuple(_is(Request, it, "a request") for it in self.provider.requests(route, notification))
+        try:
+            return tuple([_is(Request, it, "a request") for it in self.provider.requests(route, notification)])
+        except FAULTS as error:
+            raise fault_of("the request cannot be made", error) from None
 
     def check(self, route: str) -> Request | None:
         """The check of a route's key, if there is one.

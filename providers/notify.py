@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Final
 
 from providers.answer import Accepted, Answer, Rejected, Throttled, Unavailable
-from providers.contained import ProviderFault, contained_reading, containing
+from providers.contained import FAULTS, ProviderFault, contained_reading, containing, fault_of
 from providers.notification import Notification
 from providers.provider import Classify, Provider, Request
 from providers.sender import Sender
@@ -49,10 +49,9 @@ async def deliver(
     said: Accepted | None = None
     clock = asyncio.get_running_loop().time
     try:
-        with containing("the request cannot be made"):
-            requests = deque(provider.requests(route, notification))
-    except ProviderFault as fault:
-        return Unavailable(None, str(fault))
+        requests = deque(provider.requests(route, notification))
+    except FAULTS as error:
+        return Unavailable(None, str(fault_of("the request cannot be made", error)))
     while requests:
         if beside is not None and said is not None and requests[0].is_beside:
             beside([requests.popleft() for _ in takewhile(lambda each: each.is_beside, tuple(requests))])

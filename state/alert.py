@@ -274,8 +274,15 @@ def last_step_of(alert: Alert) -> LastStep:
 
 
 def kept_name(name: str | None) -> str | None:
-    """A guard's or a tenant's name as an alert keeps it: at most `LONGEST_NAME` characters, and one object for all
-    alerts that have it, as few names have very many alerts."""
-    if name is None:
-        return None
-    return shared(name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…")
+    """A guard's or a tenant's name as an alert keeps it: short, and one object for all alerts that have it, as few
+    names have very many alerts."""
+    return None if name is None else shared(name if len(name) <= LONGEST_NAME else _cut(name))
+
+
+def short_name(name: str | None) -> str | None:
+    """The name in at most `LONGEST_NAME` characters."""
+    return name if name is None or len(name) <= LONGEST_NAME else _cut(name)
+
+
+def _cut(name: str) -> str:
+    return f"{name[: LONGEST_NAME - 1]}…"

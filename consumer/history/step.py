@@ -7,7 +7,7 @@ those of a CloudEvent in binary mode. Other systems may read it. Pure.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Final, Self
 
@@ -15,7 +15,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from state.alert import LONGEST_ERROR, Alert, kept_name
+from state.alert import LONGEST_ERROR, Alert, kept_name, short_name
 from state.violation import Severity, Violation
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -145,7 +145,7 @@ class About(Struct, frozen=True, gc=False):
         return cls(
             kept_name(violation.guard),
             kept_name(violation.tenant_id),
-            kept_name(violation.event_id),
+            short_name(violation.event_id),
             kept_name(violation.policy_hash),
             kept_name(violation.ruleset),
         )
@@ -191,13 +191,19 @@ class CloudEvents:
 
     def headers(self, step: Step, number: int) -> Headers:
         """The headers of the record of this step, which has this ``number`` in the series."""
-        time = datetime.fromtimestamp(step.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        second, milliseconds = divmod(round(step.at * 1e6) // 1000, 1000)
         return (
             ("ce_id", f"{self._unique}-{number}".encode()),
             ("ce_type", _TYPES[step.kind]),
-            ("ce_time", time.encode()),
+            ("ce_time", f"{_second(second)}.{milliseconds:03}Z".encode()),
             *self._constant,
         )
+
+
+@lru_cache(maxsize=64)
+def _second(second: int) -> str:
+    """A second since the epoch as a time of RFC 3339, up to its fraction."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 @cache

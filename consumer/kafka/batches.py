@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from aiokafka.producer.message_accumulator import BatchBuilder
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True, gc=False):
     """A record that is to be written to a partition. ``timestamp`` is in milliseconds since the epoch (None: now)."""
 
     topic: str

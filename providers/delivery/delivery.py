@@ -14,7 +14,6 @@ from itertools import chain, islice
 from math import inf
 from random import random
 from time import monotonic
-from types import TracebackType
 from typing import Final
 from weakref import WeakSet
 
@@ -418,9 +417,11 @@ class Delivery:
 
     def _start(self, integration: Integration, entry: Entry) -> None:
         alert = (entry.outbox, entry.dedup_key)
-        dispatch: Dispatch | None = None
-        with self.apart(alert):
+        try:
             dispatch = entry.outbox.take(entry.dedup_key, entry.pending.route)
+        except Exception as error:
+            self.meets_a_bug(alert, error)
+            return
         if dispatch is None:
             return
         if isinstance(dispatch.notification, Resolve):
@@ -520,22 +521,20 @@ class Delivery:
         del self._on_the_wire[alert]
         place.leave()
         self._follow_ups.look_again()
-        with self.apart(alert):
-            if not task.cancelled():
+        if not task.cancelled():
+            try:
                 self._conclude(integration, entry, dispatch, sent_at, task)
+            except Exception as error:
+                self.meets_a_bug(alert, error)
         self._pump_one(integration)
 
     def is_withdrawn(self, outbox: Outbox) -> bool:
         """Whether nothing may leave for this task any more."""
         return outbox in self._withdrawn
 
-    def apart(self, alert: Alert) -> "Apart":
-        """A bug that one alert meets is reported loudly and touches no other alert. This alert is tried again after
-        `OWN_BACKOFF_SECONDS`."""
-        return Apart(self, alert)
-
     def meets_a_bug(self, alert: Alert, error: Exception) -> None:
-        """Report it, and try the alert again later."""
+        """Report loudly a bug that one alert has met, and try this alert again after `OWN_BACKOFF_SECONDS`. No other
+        alert notices."""
         loop = asyncio.get_running_loop()
         loop.call_exception_handler({"message": "a fault of delivery about one alert", "exception": error})
         loop.call_later(OWN_BACKOFF_SECONDS, self.changed, *alert)
@@ -618,27 +617,6 @@ class Delivery:
     def _timer_ended(self, integration: Integration) -> None:
         del self._timers[integration]
         self._pump_one(integration)
-
-
-class Apart:
-    """See `Delivery.apart`. It is entered for each request twice, and costs a quarter of what a generator would."""
-
-    __slots__ = ("_alert", "_delivery")
-
-    def __init__(self, delivery: Delivery, alert: Alert) -> None:
-        self._delivery = delivery
-        self._alert = alert
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self._delivery.meets_a_bug(self._alert, error)
-        return True
 
 
 def _has_more_to_say(alert: Alert, said: Pending) -> bool:

@@ -3,7 +3,6 @@ section 13).
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
@@ -38,8 +37,8 @@ class Tasks(Protocol):
         """Whether nothing may leave for this task any more."""
         ...
 
-    def apart(self, alert: Alert) -> AbstractContextManager[None]:
-        """Within, a bug that one alert meets touches no other."""
+    def meets_a_bug(self, alert: Alert, error: Exception) -> None:
+        """Report a bug that one alert has met, and try this alert again later. No other alert notices."""
         ...
 
 
@@ -136,8 +135,10 @@ class Settling:
         if integration.suspects.get(alert) is not suspect:
             return
         del integration.suspects[alert]
-        with self._tasks.apart(alert):
+        try:
             (self._key_works if key_works else self._routes_fault)(integration, suspect)
+        except Exception as error:
+            self._tasks.meets_a_bug(alert, error)
 
     def _key_works(self, integration: Integration, suspect: Suspect) -> None:
         """The key works now. If it may not have worked at the time of the rejection, the notification is tried once
