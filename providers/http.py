@@ -157,8 +157,8 @@ def _client_timeout(seconds: float) -> aiohttp.ClientTimeout:
 async def _read(response: aiohttp.ClientResponse, content: bytearray, limit: int) -> None:
     """Read the body into ``content``, which has what came even if it breaks off; what is beyond ``limit`` bytes is
     left, with its connection."""
-    while chunk := await response.content.readany():
-        content += chunk
+    while not response.content.at_eof():
+        content += await response.content.readany()
         if len(content) >= limit:
             del content[limit:]
             response.close()

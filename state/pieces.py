@@ -53,6 +53,9 @@ class Pieces(Generic[K, V]):
     def __len__(self) -> int:
         return sum(map(len, self._pieces))
 
+    def __bool__(self) -> bool:
+        return any(self._pieces)
+
     def __iter__(self) -> Iterator[K]:
         for piece in self._pieces:
             yield from piece
