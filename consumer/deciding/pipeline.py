@@ -1,7 +1,7 @@
 """The way of an event through one pipeline: decode, filter, key, transition, store (design section 3).
 
 A `Pipeline` holds what the events of one provider have in common, whatever their partition. It decides what becomes of
-an event; a task carries that out (`consumer.tasks.partition.deeds`).
+an event; a task carries that out (`consumer.tasks.partition.effects`).
 """
 
 from collections.abc import Mapping, Sequence

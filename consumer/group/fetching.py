@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.kafka.unanswered_fetches import SILENT_SECONDS, UnansweredFetches
 from consumer.kafka.unreadable import UnreadablePartitions, UnreadableRecords, unreadable
-from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task import PartitionTask
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 
@@ -22,7 +22,7 @@ FETCH_RECORDS = 1000
 LISTEN_SECONDS = 1.0
 """Seconds between two looks at whether fetches are answered."""
 
-T = TypeVar("T", bound=OwnedPartition[Any])
+T = TypeVar("T", bound=PartitionTask[Any])
 
 
 class Fetching(Generic[T]):

@@ -28,8 +28,8 @@ from consumer.input.progress import GroupPosition
 from consumer.kafka.clients import KafkaClients, start_client, stop_consumer, to_the_end
 from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.watermarks import all_watermarks, each_watermarks
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.ownership import NotAssigned, NotOwner, Proofs, Revoked, UnknownMember
+from consumer.tasks.partition.task import PartitionTask
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from consumer.timing.turns import Turns
@@ -60,7 +60,7 @@ class PipelineDelivery(Protocol):
         ...
 
 
-T = TypeVar("T", bound=OwnedPartition[Any])
+T = TypeVar("T", bound=PartitionTask[Any])
 
 
 class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]

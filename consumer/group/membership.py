@@ -25,8 +25,8 @@ from consumer.kafka.instance_id import InstanceId, InstanceIdTaken
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.topic_specs import follower_of
 from consumer.kafka.topics import TopicReport, ask_max_bytes, member_topics
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.ownership import Proofs
+from consumer.tasks.partition.task import PartitionTask
 from consumer.telemetry.health import PipelineHealth
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
@@ -37,7 +37,7 @@ from providers.retry import Backoff, Restarts
 RESTORES_AT_A_TIME = 4
 """Partitions whose state is restored at the same time: each has its whole state in memory twice for a moment."""
 
-T = TypeVar("T", bound=OwnedPartition[Any])
+T = TypeVar("T", bound=PartitionTask[Any])
 
 
 class MemberRunner(ABC, Generic[T]):

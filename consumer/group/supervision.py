@@ -12,9 +12,9 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.input.partition_input import PartitionInput
 from consumer.kafka.transaction import FAILURES, TransactionRefused, Unanswered
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.ownership import NotOwner, Revoked
 from consumer.tasks.partition.restore import StateRefused
+from consumer.tasks.partition.task import PartitionTask
 from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from providers.retry import Backoff, Restarts
@@ -29,7 +29,7 @@ answer; the seconds between two questions, as brokers learn of a new partition o
 REFUSED_STATE_SECONDS: Final = 60.0
 """Seconds between two tries to restore a state that no task can go on from."""
 
-T = TypeVar("T", bound=OwnedPartition[Any])
+T = TypeVar("T", bound=PartitionTask[Any])
 
 
 @dataclass(frozen=True, slots=True)

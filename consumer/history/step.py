@@ -15,7 +15,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from state.alert import LONGEST_ERROR, Alert, kept_name, short_name
+from state.alert import LONGEST_ERROR, Alert, short_name
 from state.violation import Severity, Violation
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -143,11 +143,11 @@ class About(Struct, frozen=True, gc=False):
     def of(cls, violation: Violation) -> Self:
         """The facts of this event. Events are hostile, so each is kept short."""
         return cls(
-            kept_name(violation.guard),
-            kept_name(violation.tenant_id),
+            short_name(violation.guard),
+            short_name(violation.tenant_id),
             short_name(violation.event_id),
-            kept_name(violation.policy_hash),
-            kept_name(violation.ruleset),
+            short_name(violation.policy_hash),
+            short_name(violation.ruleset),
         )
 
     @classmethod

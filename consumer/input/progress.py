@@ -76,7 +76,7 @@ class Progress:
         quiet_seconds: float | None = None,
         before: Before | None = None,
     ) -> None:
-        self._peace_seconds = quiescent_seconds
+        self._quiescent_seconds = quiescent_seconds
         self._before = before
         open_seconds = STANDSTILL_SECONDS if quiet_seconds is None else quiet_seconds * OPEN_SHARE
         self._readable = _Marks(fresh_seconds)
@@ -126,9 +126,9 @@ class Progress:
         return self._is_fresh(now) and (self._before is None or self._before.is_caught_up(now))
 
     def is_quiescent(self, now: float) -> bool:
-        """Whether quiet may end alerts (the design's *peace*): the task is caught up now, and was throughout the last
+        """Whether quiet may end alerts: the task is caught up now, and was throughout the last
         ``quiescent_seconds``."""
-        if self._fresh_since is None or now - self._fresh_since < self._peace_seconds:
+        if self._fresh_since is None or now - self._fresh_since < self._quiescent_seconds:
             return False
         return self._is_fresh(now) and (self._before is None or self._before.is_quiescent(now))
 

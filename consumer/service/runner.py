@@ -27,8 +27,8 @@ from consumer.tasks.alerting.observer import DeliveryObserver
 from consumer.tasks.homes.whole_input import WholeInput
 from consumer.tasks.partition.alerter import Alerter, alerting_task
 from consumer.tasks.partition.key_watch import KeyWatch
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.ownership import Proofs
+from consumer.tasks.partition.task import PartitionTask
 from consumer.tasks.partition.task_context import TaskContext
 from consumer.tasks.repartition.counterpart import Counterpart
 from consumer.tasks.repartition.former_stage import FormerStage
@@ -54,7 +54,7 @@ PARTITIONERS = {"auto": None, "murmur2": Partitioner.MURMUR2, "crc32": Partition
 """The values of ``kafka.partitioner``; ``auto`` means that the partitioner is found out."""
 
 
-class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
+class PipelineRunner(MemberRunner[PartitionTask[Alerter]]):
     """Keeps one pipeline running. ``stage`` runs the stage before it, if its events have to be repartitioned."""
 
     def __init__(
@@ -76,7 +76,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         )
         self.pipeline = pipeline
         self.stage = stage
-        self._peace_seconds = quiescent_seconds
+        self._quiescent_seconds = quiescent_seconds
         self._metrics = metrics.pipeline(self.name, pipeline.provider.routes, self._state)
         self._key_watch = KeyWatch(config.kafka.event_key, self._metrics, self._log)
         breaker = config.delivery.circuit_breaker
@@ -159,7 +159,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             clock=clock,
             dead_letter_writer=self._dead_letter_writer,
             record_clock=self._record_clock,
-            quiescent_seconds=self._peace_seconds,
+            quiescent_seconds=self._quiescent_seconds,
             feedback=feedback,
             stage_progress=stage_progress,
             key_watch=self._key_watch,
@@ -173,7 +173,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
             tell_change=None if self._changes is None else self._changes.offer,
         )
 
-        def make_task(source: PartitionInput) -> OwnedPartition[Alerter]:
+        def make_task(source: PartitionInput) -> PartitionTask[Alerter]:
             return alerting_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(
@@ -254,7 +254,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         return StageProgress(
             self.stage.group_progress,
             proof_interval=proofs.interval,
-            quiescent_seconds=self._peace_seconds,
+            quiescent_seconds=self._quiescent_seconds,
             quiet_seconds=self.pipeline.policy.quiet_seconds,
             clock=self._clock,
             log=self._log,
@@ -306,7 +306,7 @@ class PipelineRunner(MemberRunner[OwnedPartition[Alerter]]):
         )
 
 
-class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
+class RepartitionRunner(MemberRunner[PartitionTask[Forwarder]]):
     """Keeps the repartition stage before one pipeline running. ``partitions`` is how many the pipeline's input has now;
     for each task that is built the broker is asked again."""
 
@@ -356,7 +356,7 @@ class RepartitionRunner(MemberRunner[OwnedPartition[Forwarder]]):
             tell_change=self.tell_change,
         )
 
-        def make_task(source: PartitionInput) -> OwnedPartition[Forwarder]:
+        def make_task(source: PartitionInput) -> PartitionTask[Forwarder]:
             return forwarding_task(source, context, self._log.bind(partition=source.partition.partition))
 
         member = self._new_member(

@@ -80,13 +80,13 @@ def configure_log(
 def quiet(library: str) -> Iterator[list[logging.LogRecord]]:
     """Let a library log nothing within the block; the list gets the records that it would have logged."""
     logger = logging.getLogger(library)
-    keeper = _Keeper()
+    collecting = _CollectingHandler()
     propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(keeper)
+    logger.addHandler(collecting)
     try:
-        yield keeper.records
+        yield collecting.records
     finally:
-        logger.removeHandler(keeper)
+        logger.removeHandler(collecting)
         logger.propagate = propagate
 
 
@@ -300,7 +300,7 @@ class _Said:
     again: int = 0
 
 
-class _Keeper(logging.Handler):
+class _CollectingHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []

@@ -26,7 +26,7 @@ from providers.delivery.outage import Condition, RouteTrouble
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome, Pending
 from providers.delivery.places import Place, Places
 from providers.delivery.queue import Entry
-from providers.delivery.route_story import RouteStory
+from providers.delivery.route_reports import RouteReports
 from providers.delivery.settling import OWN_BACKOFF_SECONDS, Settling, attempt
 from providers.delivery.tokens import Tokens
 from providers.delivery.verifying import MORE_TO_SAY, Verifying
@@ -126,8 +126,8 @@ class Delivery:
             sender, provider, timeout, backoff, self._may_follow_up, observer.follow_up_rejected
         )
         self._tokens = Tokens(clock, self._is_free_again)
-        self._story = RouteStory(observer, clock)
-        self._settling = Settling(self, observer, self._story, backoff, clock)
+        self._reports = RouteReports(observer, clock)
+        self._settling = Settling(self, observer, self._reports, backoff, clock)
         self._places = Places(max_in_flight, len(self._integrations), self._place_is_free)
         self._checks: set[asyncio.Task[None]] = set()
         self._timers: dict[Integration, asyncio.TimerHandle] = {}
@@ -259,7 +259,7 @@ class Delivery:
             await asyncio.wait(mine)
         for integration in self._integrations:
             if integration.refusal is None:
-                self._story.gives_up_if_idle(integration)
+                self._reports.gives_up_if_idle(integration)
 
     def _free(self, steps: Iterator[object]) -> None:
         """Free what is not used any more. If there is much of it, the event loop runs other callbacks in between."""
@@ -355,7 +355,7 @@ class Delivery:
             return
         now = self._clock()
         self._check_if_due(integration, now)
-        self._story.unthrottles(integration, now)
+        self._reports.unthrottles(integration, now)
         more_is_due = integration.unpark(now)
         for _ in range(_STARTED_AT_A_TIME):
             if not self._may_send():
@@ -506,7 +506,7 @@ class Delivery:
         if isinstance(answer, Throttled):
             now = self._clock()
             integration.limiter.throttled(now, answer.retry_after)
-            self._story.throttled(integration, answer, now)
+            self._reports.throttled(integration, answer, now)
 
     def _delivered(
         self,
@@ -571,7 +571,7 @@ class Delivery:
     def _check_if_due(self, integration: Integration, now: float) -> None:
         due = integration.check_due()
         if due is None:
-            self._story.gives_up_if_idle(integration)
+            self._reports.gives_up_if_idle(integration)
             return
         if due > now or integration.is_checking:
             return

@@ -10,7 +10,7 @@ from providers.delivery.integration import Alert, Integration, Suspect
 from providers.delivery.outage import Failure
 from providers.delivery.outbox import Dispatch, Observer, Outbox, Outcome
 from providers.delivery.queue import Entry
-from providers.delivery.route_story import RouteStory
+from providers.delivery.route_reports import RouteReports
 from providers.notify import NO_SUCH_ALERT
 from providers.retry import Backoff
 
@@ -46,11 +46,11 @@ class Settling:
     """Decides what follows from each answer. ``clock`` is monotonic, in seconds."""
 
     def __init__(
-        self, tasks: Tasks, observer: Observer, story: RouteStory, backoff: Backoff, clock: Callable[[], float]
+        self, tasks: Tasks, observer: Observer, reports: RouteReports, backoff: Backoff, clock: Callable[[], float]
     ) -> None:
         self._tasks = tasks
         self._observer = observer
-        self._story = story
+        self._reports = reports
         self._backoff = backoff
         self._clock = clock
 
@@ -77,7 +77,7 @@ class Settling:
                 elif integration.believes_rejection():
                     self._own_fault(integration, suspect)
                 else:
-                    self._story.refuses(integration, answer, by_check=False)
+                    self._reports.refuses(integration, answer, by_check=False)
                     self._routes_fault(integration, suspect)
             case RouteRefused():
                 assert suspect is not None
@@ -86,11 +86,11 @@ class Settling:
                 elif integration.is_own_trouble(entry) or sent_at <= integration.accepted_at:
                     self._own_fault(integration, suspect)
                 else:
-                    self._story.refuses(integration, answer, by_check=False)
+                    self._reports.refuses(integration, answer, by_check=False)
                     self._routes_fault(integration, suspect)
             case Throttled(reason=reason, retry_after=retry_after):
                 if integration.throttled(entry, retry_after, sent_at, now):
-                    self._story.throttled(integration, answer, now)
+                    self._reports.throttled(integration, answer, now)
                     self._tasks.ask_again((entry.outbox, entry.dedup_key), integration)
                 else:
                     self._fail(integration, entry, dispatch, Unavailable(429, reason, retry_after), sent_at)
@@ -99,7 +99,7 @@ class Settling:
 
     def _accepted(self, integration: Integration, entry: Entry, sent_at: float, now: float) -> None:
         suspects = integration.accepted(entry, sent_at, now)
-        self._story.works(integration)
+        self._reports.works(integration)
         for suspect in suspects:
             self._clear_up(integration, suspect, key_works=True)
 
@@ -112,7 +112,7 @@ class Settling:
         retry = integration.note_failure(entry, sent_at)
         integration.failed(entry, now, retry_after)
         if not integration.fails_alone(entry):
-            self._story.fails(integration, Failure(answer.status, answer.reason), now)
+            self._reports.fails(integration, Failure(answer.status, answer.reason), now)
         elif entry.pending.failures and not retry.is_told:
             retry.is_told = True
             self._observer.fails_alone(dispatch, answer, attempt(entry))
@@ -178,7 +178,7 @@ class Settling:
         match answer:
             case Accepted():
                 suspects = integration.check_accepted(sent_at, now)
-                self._story.check_works(integration)
+                self._reports.check_works(integration)
                 for suspect in suspects:
                     self._clear_up(integration, suspect, key_works=True)
             case Rejected(is_plain=True):
@@ -187,24 +187,24 @@ class Settling:
                 suspects = integration.check_read(sent_at, now)
                 nowhere = [suspect for suspect in suspects if suspect.answer.status == NO_SUCH_ALERT]
                 if nowhere:
-                    self._story.refuses(integration, answer, by_check=False)
+                    self._reports.refuses(integration, answer, by_check=False)
                 else:
-                    self._story.check_works(integration)
+                    self._reports.check_works(integration)
                 for suspect in suspects:
                     self._clear_up(integration, suspect, key_works=suspect not in nowhere)
             case Rejected() | RouteRefused():
                 if sent_at <= integration.accepted_at:
                     return  # a notification was accepted after the check had left
-                self._story.refuses(integration, answer, by_check=True)
+                self._reports.refuses(integration, answer, by_check=True)
                 for suspect in integration.check_refused():
                     self._clear_up(integration, suspect, key_works=False)
             case Throttled(retry_after=retry_after):
                 integration.limiter.throttled(now, retry_after)
-                self._story.throttled(integration, answer, now)
+                self._reports.throttled(integration, answer, now)
                 integration.check_unanswered()
             case Unavailable(status=status, reason=reason):
                 if sent_at > integration.accepted_at:
-                    self._story.fails(integration, Failure(status, reason), now, by_check=True)
+                    self._reports.fails(integration, Failure(status, reason), now, by_check=True)
                 integration.check_unanswered()
 
 

@@ -53,7 +53,7 @@ quiet ends an alert as soon as here (design section 15: a tenth of ``after_minut
 RESOLVED_SECONDS = QUIET_SECONDS + 20.0
 """After so long what is quiet is resolved, where each record may be read some seconds later than it was written."""
 AT_LAST_SECONDS = 60.0
-"""So much longer it may take on a machine that is busy: a moment that is missed, and peace begins anew."""
+"""So much longer it may take on a machine that is busy: a moment that is missed, and quiescence begins anew."""
 READ_AGAIN_SECONDS = 15.0
 """So long after the old certificate was refused it is looked whether anybody has shown it."""
 

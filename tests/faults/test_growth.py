@@ -25,7 +25,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.real_kafka("partitions are added")
 
-PEACE = 30.0
+QUIESCENT_SECONDS = 30.0
 """Quiet counts after so many seconds in which a service was caught up."""
 
 
@@ -162,9 +162,9 @@ async def test_a_live_session_that_moves_is_not_resolved_while_it_goes_on_and_on
             await service.restored(4, timeout=90)
             await service.said("partition_moved", 4, timeout=60)
             await _at_home(world, {f"secret_leak:{name}": producers.home(name, 4) for name in names}, 60)
-            await asyncio.sleep(PEACE + 30)
+            await asyncio.sleep(QUIESCENT_SECONDS + 30)
             _none_resolved(sandbox)
-        await _resolved_once(sandbox, keys(names), PEACE + 60)
+        await _resolved_once(sandbox, keys(names), QUIESCENT_SECONDS + 60)
         assert await service.metric_sum("task_troubles_total") == 0
 
 
@@ -185,7 +185,7 @@ async def test_live_sessions_survive_a_growth_from_two_to_seven_and_a_restart(
         async with service_process(document, tmp_path, "after") as after:
             await after.restored(7)
             await _at_home(world, {f"secret_leak:{name}": producers.home(name, 7) for name in names}, 60)
-            await asyncio.sleep(PEACE + 45)
+            await asyncio.sleep(QUIESCENT_SECONDS + 45)
             _none_resolved(sandbox)
             assert sandbox.extra_incidents() == []
 
@@ -225,7 +225,7 @@ async def test_a_growth_from_six_to_twenty_four_under_five_hundred_sessions_and_
                 return set(homes) == set(keys(names)) and all(len(each) == 1 for each in homes.values())
 
             await wait_until(are_together, "every alert has one home", timeout=90, poll=2.0)
-            await asyncio.sleep(PEACE + 45)
+            await asyncio.sleep(QUIESCENT_SECONDS + 45)
             _none_resolved(sandbox)
             assert sandbox.extra_incidents() == []
         await _resolved_once(sandbox, keys(names), 240)

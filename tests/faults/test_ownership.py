@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.tasks.partition.owned import PROGRESS_SECONDS
+from consumer.tasks.partition.task import PROGRESS_SECONDS
 from providers.sandbox import Fault, FaultyAnswer, Sandbox
 from tests.faults.accounts import alerts_in_state, keys, send, sessions, settled, state_at_rest
 from tests.support.broker import Broker

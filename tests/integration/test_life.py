@@ -137,7 +137,7 @@ async def test_quiet_for_long_enough_resolves_and_the_next_event_opens_anew(brok
     assert [await group_offset(world, provider) for provider in PROVIDERS] == [3, 3]
 
 
-async def test_quiet_is_no_peace_until_the_partition_has_been_caught_up_for_long_enough(
+async def test_quiet_is_no_quiescence_until_the_partition_has_been_caught_up_for_long_enough(
     broker: Broker, sandbox: Sandbox
 ) -> None:
     """An hour of downtime must not make a live problem look over."""

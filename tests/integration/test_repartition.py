@@ -22,7 +22,7 @@ from consumer.deciding.pipeline import Pipeline
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.transaction import commit_transaction
 from consumer.service.build import build_pipelines
-from consumer.tasks.partition import owned
+from consumer.tasks.partition import task
 from consumer.tasks.repartition import forwarder
 from consumer.tasks.repartition import stage_progress as stage_progress
 from providers.sandbox import Sandbox
@@ -437,10 +437,10 @@ def _log(member: Member) -> str:
 # --- quiet behind a stage that stands still
 
 
-async def test_a_stage_that_stands_still_is_no_peace(
+async def test_a_stage_that_stands_still_is_no_quiescence(
     broker: Broker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (owned, stage_progress):
+    for module in (task, stage_progress):
         monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.5)
     monkeypatch.setattr(stage_progress, "LOOK_SECONDS", 0.2)  # so 2 * (0.5 + 2 + 0.2) s without news are too long
     stands_still = False

@@ -228,7 +228,7 @@ class Model:
         return all(marks[q] >= count for q in others if q != p)
 
     def is_quiet(self, s: State, p: int, task: Task) -> bool:
-        """Whether quiet may be read as peace."""
+        """Whether the task is quiescent."""
         rules = self.rules
         if task.decided < len(task.log) or (rules.only_home_speaks and self.home(task.count) != p):
             return False

@@ -81,7 +81,7 @@ class World:
         self.begin()
 
     def begin(self) -> None:
-        """A task, as `consumer.tasks.partition.owned` begins it."""
+        """A task, as `consumer.tasks.partition.task` begins it."""
         nothing: Any = _Log()
         clock: Any = SimpleNamespace(monotonic=lambda: 0.0)
         source: Any = _Source()

@@ -26,7 +26,7 @@ from consumer.kafka.record_clock import RecordClock
 from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
 from consumer.tasks.partition.alerter import Alerter, alerting_task
-from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task import PartitionTask
 from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, Unavailable
@@ -156,11 +156,11 @@ class Partition:
 
     input: Input
     kafka: _Kafka
-    task: OwnedPartition[Alerter] | None = None
+    task: PartitionTask[Alerter] | None = None
     runner: "asyncio.Task[None] | None" = None
 
     @property
-    def running(self) -> OwnedPartition[Alerter]:
+    def running(self) -> PartitionTask[Alerter]:
         assert self.task is not None
         return self.task
 
@@ -319,7 +319,7 @@ class Setting:
         self.loop.settle()
         self.decide(partition)
 
-    async def _run(self, task: OwnedPartition[Alerter]) -> None:
+    async def _run(self, task: PartitionTask[Alerter]) -> None:
         try:
             await task.run()
         except Exception as error:

@@ -61,7 +61,7 @@ from tests.support.unheard import FaultLog, Unheard
 from tests.support.walks import Step
 from tests.support.wire import Dispatched
 
-TIMEOUT, WINDOW, QUIET, PEACE = 4.0, 10.0, 20.0, 3.0
+TIMEOUT, WINDOW, QUIET, QUIESCENT_SECONDS = 4.0, 10.0, 20.0, 3.0
 EPOCH = 1_800_000_000.0
 INTERVAL = 0.1
 SLACK = 9.0
@@ -253,7 +253,7 @@ class Member:
             clock=homes.clock,
             dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=record_clock,
-            quiescent_seconds=PEACE,
+            quiescent_seconds=QUIESCENT_SECONDS,
             feedback=self.reader,  # type: ignore[arg-type]
             whole=self.whole,
             partitioner=homes.believed,
@@ -284,9 +284,9 @@ class Member:
 
     def _watch(self, alerter: Alerter) -> None:
         take = alerter._outbox.take
-        join, over = alerter._moving._join, alerter.deeds._over
-        live_after_silence, over_after_silence = alerter.deeds.live_after_silence, alerter.deeds.over_after_silence
-        by_feedback = alerter.deeds.ended_by_feedback
+        join, over = alerter._moving._join, alerter.effects._over
+        live_after_silence, over_after_silence = alerter.effects.live_after_silence, alerter.effects.over_after_silence
+        by_feedback = alerter.effects.ended_by_feedback
 
         def watched(dedup_key: str, route: str) -> Dispatch | None:
             leaving = take(dedup_key, route)
@@ -317,10 +317,10 @@ class Member:
             over_after_silence(alert)
             self._homes.ended(alert.dedup_key, self.number, only_silenced=True)
 
-        alerter.deeds._over = ending  # type: ignore[method-assign]
-        alerter.deeds.ended_by_feedback = ending_by_feedback  # type: ignore[method-assign]
-        alerter.deeds.live_after_silence = telling_after_silence  # type: ignore[method-assign]
-        alerter.deeds.over_after_silence = ending_after_silence  # type: ignore[method-assign]
+        alerter.effects._over = ending  # type: ignore[method-assign]
+        alerter.effects.ended_by_feedback = ending_by_feedback  # type: ignore[method-assign]
+        alerter.effects.live_after_silence = telling_after_silence  # type: ignore[method-assign]
+        alerter.effects.over_after_silence = ending_after_silence  # type: ignore[method-assign]
         alerter._outbox.take = watched  # type: ignore[method-assign]
         alerter._moving._join = joining  # type: ignore[method-assign]
 
@@ -526,7 +526,7 @@ class Homes:
     def _step_feed(self, number: int) -> None:
         member = self._member(number)
         member.reader.hand(1 + number // 6)
-        member.task.work.deeds.urge()
+        member.task.work.effects.urge()
         self.loop.advance(INTERVAL)
 
     def _step_tick(self, number: int) -> None:
@@ -595,7 +595,7 @@ class Homes:
             self._decide(member, len(member.source.records))
             self.settle()
             member.reader.hand(1000)
-            member.task.work.deeds.urge()
+            member.task.work.effects.urge()
             self.settle()
             self._step_commit(member.number)
             self.settle()

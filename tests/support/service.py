@@ -168,7 +168,7 @@ class Member:
         self.registry = CollectorRegistry()
         self.stopping = asyncio.Event()
         self._clock = clock
-        self._peace_seconds = quiescent_seconds
+        self._quiescent_seconds = quiescent_seconds
         self.runners: dict[str, PipelineRunner | RepartitionRunner] = {}
 
     async def run(self) -> None:
@@ -191,7 +191,7 @@ class Member:
                     metrics=metrics,
                     clock=self._clock,
                     log=log,
-                    quiescent_seconds=self._peace_seconds,
+                    quiescent_seconds=self._quiescent_seconds,
                 )
                 self.runners[pipeline.provider.name] = runner
                 group.create_task(runner.run(self.stopping))

@@ -35,7 +35,7 @@ from consumer.silences.known import KnownSilences
 from consumer.silences.silence import Match, Silence
 from consumer.tasks.alerting.outbox import TaskOutbox
 from consumer.tasks.partition.alerter import Alerter, alerting_task
-from consumer.tasks.partition.owned import OwnedPartition
+from consumer.tasks.partition.task import PartitionTask
 from consumer.tasks.partition.task_context import TaskContext
 from consumer.timing.clock import Clock
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
@@ -68,7 +68,7 @@ from tests.support.unheard import FaultLog, Unheard
 from tests.support.walks import SAYS, SKEWS, WAITS, Step
 from tests.support.wire import OnTheWire
 
-TIMEOUT, WINDOW, QUIET, RENOTIFY, GIVE_UP, PEACE = 4.0, 10.0, 20.0, 60.0, 45.0, 3.0
+TIMEOUT, WINDOW, QUIET, RENOTIFY, GIVE_UP, QUIESCENT_SECONDS = 4.0, 10.0, 20.0, 60.0, 45.0, 3.0
 EPOCH = 1_800_000_000.0
 INTERVAL = 0.1
 CHECK = 40.0
@@ -104,7 +104,7 @@ def simulate(
 class Memory:
     """What is known of one incarnation of the task: what it has decided, and what it owes or is about to bury."""
 
-    task: OwnedPartition[Alerter]
+    task: PartitionTask[Alerter]
     decided: int
     owed: set[int] = field(default_factory=set)
     waiting: set[int] = field(default_factory=set)
@@ -208,7 +208,7 @@ class Simulation:
             clock=self._clock,
             dead_letter_writer=large_dead_letter_writer("dlq"),
             record_clock=self._record_clock(),
-            quiescent_seconds=PEACE,
+            quiescent_seconds=QUIESCENT_SECONDS,
             read_records=self._read_records,
             history=topic_there(name=HISTORY),
         )
@@ -605,7 +605,7 @@ class Simulation:
 
     def _hand_feedback(self) -> None:
         """What a reader does: everything from where the task has come to."""
-        inbox = self._memory.task.work.deeds.inbox
+        inbox = self._memory.task.work.effects.inbox
         begin = inbox.next_offset(0)
         inbox.hand(0, list(enumerate(self._feedback[begin:], begin)), len(self._feedback))
 
@@ -881,7 +881,7 @@ class Simulation:
             and task.is_running
             and task.position == len(self._input.records)
             and not self._webhooks
-            and task.work.deeds.inbox.positions.get(0, 0) == len(self._feedback)
+            and task.work.effects.inbox.positions.get(0, 0) == len(self._feedback)
             and not (self._wire or self._adrift or store.has_changes or self._kafka.waiting is not None)
             and all(due(alert) is None for alert in self._alerts())
             and not store.silenced_count

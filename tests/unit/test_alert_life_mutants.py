@@ -281,7 +281,7 @@ def quiet_by_the_wall_clock(alerter: Alerter) -> Iterator[None]:
     if seconds is not None and alerter.task.progress.is_quiescent(now.monotonic):
         for alert in list(alerter.store.longest_quiet(1e18)):
             if now.wall - alert.decided >= seconds:
-                alerter.deeds.end_quiet(alert)
+                alerter.effects.end_quiet(alert)
             yield
 
 

@@ -17,7 +17,7 @@ from consumer.kafka.record_clock import RecordClock
 from consumer.silences.known import KnownSilences
 from consumer.tasks.alerting.silence_ends import SilenceEnds
 from consumer.tasks.homes.moving import Moving
-from consumer.tasks.partition.deeds import TaskDeeds
+from consumer.tasks.partition.effects import TaskEffects
 from state.alert import Alert, Held, Status
 from state.records import CHECKPOINT_KEY
 from tests.support.homes_simulation import SILENCED_WEIGHTS, Homes, random_walk, simulate
@@ -197,16 +197,16 @@ def _join_without_a_word(self: Moving, handed: Alert) -> None:
 JOIN = Moving._join
 
 
-def _hand_over_what_its_history_does_not_know(self: TaskDeeds, alert: Alert) -> Alert:
+def _hand_over_what_its_history_does_not_know(self: TaskEffects, alert: Alert) -> Alert:
     HAND_OVER(self, alert)
     return alert
 
 
-def _end_without_a_step(self: TaskDeeds, alert: Alert, *, has_ended: bool) -> None:
+def _end_without_a_step(self: TaskEffects, alert: Alert, *, has_ended: bool) -> None:
     TAKE_OVER(self, alert, has_ended=False)
 
 
-def _end_twice(self: TaskDeeds, alert: Alert, *, has_ended: bool) -> None:
+def _end_twice(self: TaskEffects, alert: Alert, *, has_ended: bool) -> None:
     TAKE_OVER(self, alert, has_ended=alert.status is Status.RESOLVING)
 
 
@@ -221,7 +221,7 @@ def _by_own_silences(own: Held | None, other: Held | None) -> Held | None:
 
 HANDED_OVER, JOINED_HELD = state.joined.handed_over, state.joined._joined_held
 
-HAND_OVER, TAKE_OVER = TaskDeeds.handed_over, TaskDeeds.taken_over
+HAND_OVER, TAKE_OVER = TaskEffects.handed_over, TaskEffects.taken_over
 
 AN_OLD_RESOLVE_UNDER_WAY: list[Step] = [
     ("event", 0), ("calm", 0), ("end", 0), ("decide", 0), ("commit", 0), ("tick", 0),
@@ -242,17 +242,17 @@ IN_SILENCE = "silenced"
 MUTANTS: dict[str, tuple[Any, str, object, list[Step] | int | tuple[str, int], str]] = {
     "only the home speaks": (Moving, "is_elsewhere", always(False), 0, CLOSED),
     "what comes late is forwarded": (Moving, "forwards", always(False), 18, CLOSED),
-    "an end knows its time": (TaskDeeds, "_is_meant", always(True), 69, LIVE),
+    "an end knows its time": (TaskEffects, "_is_meant", always(True), 69, LIVE),
     "the first trigger waits for the mark": (Moving, "awaits", always(False), AN_OLD_RESOLVE_UNDER_WAY, CLOSED),
     "ends are remembered": (Moving, "ended_at", always(None), 71, LOST),
     "quiet waits for all": (Moving, "_wants_to_know_all", always(False), A_LATE_EVENT_THAT_WAITS, LIVE),
     "a key in doubt waits": (Moving, "_is_suspect", always(False), 235, CLOSED),
     "what was handed over was heard of": (Moving, "_join", _join_without_a_word, 417, LIVE),
     "what was counted before it was handed over is counted": (
-        TaskDeeds, "handed_over", _hand_over_what_its_history_does_not_know, 0, HISTORY,
+        TaskEffects, "handed_over", _hand_over_what_its_history_does_not_know, 0, HISTORY,
     ),
-    "an end by a hand-over is told": (TaskDeeds, "taken_over", _end_without_a_step, 4, HISTORY),
-    "an end before a hand-over is told once": (TaskDeeds, "taken_over", _end_twice, 7, HISTORY),
+    "an end by a hand-over is told": (TaskEffects, "taken_over", _end_without_a_step, 4, HISTORY),
+    "an end before a hand-over is told once": (TaskEffects, "taken_over", _end_twice, 7, HISTORY),
     "steps of both count": (
         state.joined, "_last_step", lambda own, other: own.last_step or other.last_step, 4, HISTORY,
     ),

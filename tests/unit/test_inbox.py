@@ -79,7 +79,7 @@ class World:
             clock=Clock(lambda: 100.0, lambda: self.now),
             metrics=metrics,
             log=log,
-            deeds=self,
+            effects=self,
             steps=no_steps() if steps is None else steps,
             soon=self.soon.append,
         )

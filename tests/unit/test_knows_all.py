@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from consumer.tasks.alerting.outbox import LONGEST_WAIT_SECONDS
-from consumer.tasks.partition.deeds import TaskDeeds
+from consumer.tasks.partition.effects import TaskEffects
 from state.alert import Alert, Status
 from state.violation import Severity
 
@@ -24,7 +24,7 @@ class Ignorant:
 
     def knows_all(self) -> bool:
         task: Any = self
-        return TaskDeeds.knows_all(task)
+        return TaskEffects.knows_all(task)
 
 
 def test_it_waits_until_what_was_inherited_is_decided() -> None:
@@ -61,5 +61,5 @@ def test_what_is_handed_over_is_told_to_delivery_and_then_to_what_was_heard_of_i
         inbox=SimpleNamespace(taken_over=heard.append),
     )
     alert = Alert("a", Status.OPEN, None, 1, 1.0, 1.0, 1.0, Severity.HIGH, route="default")
-    TaskDeeds.taken_over(task, alert, has_ended=False)
+    TaskEffects.taken_over(task, alert, has_ended=False)
     assert heard == ["outbox", "a"]

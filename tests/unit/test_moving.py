@@ -38,7 +38,7 @@ CRC32_ONLY = [
 ]
 
 
-class Deeds:
+class Effects:
     """A task that does what it is told, and remembers it."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class World:
     def __init__(self, partitioner: Partitioner | None = None) -> None:
         self.now = 1000.0
         clock = Clock(wall=lambda: NOW, monotonic=lambda: self.now)
-        self.store, self.deeds, self.progress = Store(), Deeds(), Progress()
+        self.store, self.effects, self.progress = Store(), Effects(), Progress()
         log: Any = structlog.get_logger()
         nobody: Any = None
         self.whole = WholeInput(
@@ -104,7 +104,7 @@ class World:
             pipeline=_pipeline(),
             store=self.store,
             progress=self.progress,
-            deeds=self.deeds,
+            effects=self.effects,
             clock=clock,
             metrics=Unheard(),  # type: ignore[arg-type]
             log=log,
@@ -233,7 +233,7 @@ def test_what_has_its_home_elsewhere_is_handed_over_and_then_the_mark_is_written
     assert (moves[0].home, moves[0].dedup_key, moves[0].key) == (3, f"g:{goes}", goes.encode())
     assert moves[1] == Moved(MovingTask("simulated", 0, Scheme(4), {0: 9}, "group", "events"), Scheme(2))
     assert list(world.store.keys()) == [f"g:{stays}"]
-    assert world.deeds.said == [f"handed over g:{goes}"]
+    assert world.effects.said == [f"handed over g:{goes}"]
     assert world.moving.forwards(goes.encode())
     assert not world.moving.is_settled, "others have not said yet that they have moved"
     world.take(mark(1, 4), mark(2, 4), mark(3, 4))
@@ -245,13 +245,13 @@ def test_the_mark_waits_for_what_is_on_the_wire() -> None:
     world.moving.begin(2, have_never_moved=True)
     goes = session_at(3, 4)
     world.store.put(alert(goes))
-    world.deeds.busy = {f"g:{goes}"}
+    world.effects.busy = {f"g:{goes}"}
     world.counted(4)
     world.tick()
     world.leave()
     assert world.moving.cut({}) == ()
 
-    world.deeds.busy = set()
+    world.effects.busy = set()
     world.leave()
     world.leave()
     assert [type(move) for move in world.moving.cut({})] == [HandOver, Moved]
@@ -341,7 +341,7 @@ def test_what_is_for_this_home_is_taken_and_what_is_for_others_is_not() -> None:
         Forwarded(sender, 0, Record("events", 1, 2, 1, mine.encode(), b"{"), mine.encode()),
     )
 
-    assert world.deeds.said == [f"taken over g:{mine}", "decided"]
+    assert world.effects.said == [f"taken over g:{mine}", "decided"]
     assert list(world.store.keys()) == [f"g:{mine}"]
 
 

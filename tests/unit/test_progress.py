@@ -1,4 +1,4 @@
-"""Caught up to a moment, and peace (design section 6). Times are by the monotonic clock."""
+"""Caught up to a moment, and quiescence (design section 6). Times are by the monotonic clock."""
 
 import pytest
 from hypothesis import given
@@ -77,7 +77,7 @@ def quietly(progress: Progress, begin: float, seconds: int) -> float:
     return begin + seconds
 
 
-def test_peace_when_it_was_caught_up_throughout() -> None:
+def test_quiescence_when_it_was_caught_up_throughout() -> None:
     progress = Progress()
     now = quietly(progress, 100.0, int(QUIESCENT_SECONDS) - 1)
     assert not progress.is_quiescent(now)
@@ -85,7 +85,7 @@ def test_peace_when_it_was_caught_up_throughout() -> None:
     assert progress.is_quiescent(now)
 
 
-def test_a_gap_begins_the_peace_anew() -> None:
+def test_a_gap_begins_the_quiescence_anew() -> None:
     progress = Progress()
     now = quietly(progress, 100.0, 60) + FRESH_SECONDS + 1
     assert not progress.is_quiescent(now)
@@ -95,7 +95,7 @@ def test_a_gap_begins_the_peace_anew() -> None:
     assert progress.is_quiescent(quietly(progress, now, int(QUIESCENT_SECONDS)))
 
 
-def test_the_time_of_peace_can_be_chosen() -> None:
+def test_the_time_of_quiescence_can_be_chosen() -> None:
     progress = Progress(quiescent_seconds=2.0)
     assert progress.is_quiescent(quietly(progress, 100.0, 2))
 
@@ -173,19 +173,19 @@ def test_a_standstill_is_never_caught_up_however_long_the_quiet() -> None:
 
 
 @pytest.mark.parametrize(("quiet", "is_resolved"), [(120.0, True), (QUIET, True), (None, True), (90.0, False)])
-def test_transactions_of_ten_seconds_back_to_back_are_peace_if_the_quiet_is_long_beside_them(
+def test_transactions_of_ten_seconds_back_to_back_are_quiescence_if_the_quiet_is_long_beside_them(
     quiet: float | None, is_resolved: bool
 ) -> None:
     """A tenth of the quiet is what they may be open."""
     progress = Progress(quiet_seconds=quiet)
     looked(progress, 100.0, stable=1, end=1)
-    peaceful = []
+    is_quiescent = []
     for second in range(1, 120):
         end = 2 + second // 5
         looked(progress, 100.0 + second, stable=1 + 2 * (second // 10), end=end)
-        peaceful.append(progress.is_quiescent(100.0 + second))
-    assert all(peaceful[45:]) is is_resolved
-    assert any(peaceful) is is_resolved
+        is_quiescent.append(progress.is_quiescent(100.0 + second))
+    assert all(is_quiescent[45:]) is is_resolved
+    assert any(is_quiescent) is is_resolved
 
 
 def test_a_task_that_is_itself_behind_gets_no_more_time_for_that() -> None:

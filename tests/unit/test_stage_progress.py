@@ -14,7 +14,7 @@ from consumer.timing.clock import Clock
 from tests.support.waiting import wait_until
 
 FRESH = 2 * (5 + 5 + 2)
-PEACE = 30.0
+QUIESCENT_SECONDS = 30.0
 
 
 class Log:
@@ -37,7 +37,7 @@ def stage_progress(quiet: float | None = 60.0) -> StageProgress:
     return StageProgress(
         _unasked,
         proof_interval=5.0,
-        quiescent_seconds=PEACE,
+        quiescent_seconds=QUIESCENT_SECONDS,
         quiet_seconds=quiet,
         clock=Clock.system(),
         log=Log(),  # type: ignore[arg-type]
@@ -73,11 +73,11 @@ def test_it_is_not_any_more_when_one_partition_stands_still_for_too_long() -> No
     assert not stage.is_caught_up(FRESH + 0.5)
 
 
-def test_peace_needs_it_caught_up_all_the_time() -> None:
+def test_quiescence_needs_it_caught_up_all_the_time() -> None:
     stage = stage_progress()
     for second in range(0, 40, 2):
         stage.observe(float(second), {0: at(second, second)}, second + 0.1)
-        assert stage.is_quiescent(second + 0.1) is (second >= PEACE)
+        assert stage.is_quiescent(second + 0.1) is (second >= QUIESCENT_SECONDS)
 
 
 def test_what_is_hidden_from_the_stage_by_an_open_transaction_has_not_been_forwarded() -> None:

@@ -133,7 +133,7 @@ class TaskInbox:
         pipeline: Pipeline,
         partition: int,
         store: Store,
-        deeds: FeedbackHandler,
+        effects: FeedbackHandler,
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
@@ -143,7 +143,7 @@ class TaskInbox:
         self._pipeline = pipeline
         self._partition = partition
         self._store = store
-        self._deeds = deeds
+        self._effects = effects
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -175,7 +175,7 @@ class TaskInbox:
     @property
     def is_full(self) -> bool:
         """Whether the reader is to hand over nothing more for now."""
-        return self._deeds.is_running and (len(self._orders) >= CAPACITY or len(self.moves) >= MOVES_CAPACITY)
+        return self._effects.is_running and (len(self._orders) >= CAPACITY or len(self.moves) >= MOVES_CAPACITY)
 
     @property
     def has_room_again(self) -> bool:
@@ -200,7 +200,7 @@ class TaskInbox:
         self._orders.hand(partition, orders, position)
         self.moves.hand(partition, moves, position)
         if self.moves:
-            self._deeds.urge()
+            self._effects.urge()
         self.work()
 
     def _is_of_this_group(self, move: Move) -> bool:
@@ -234,12 +234,12 @@ class TaskInbox:
             return
         self._is_working = True
         try:
-            while self._once_more and self._deeds.is_running:
+            while self._once_more and self._effects.is_running:
                 if not self._try_to_take(self._once_more[0]):
                     return
                 self._once_more.popleft()
             for _ in range(_AT_A_TIME):
-                if (head := self._orders.head) is None or not self._deeds.is_running:
+                if (head := self._orders.head) is None or not self._effects.is_running:
                     return
                 _, offset, feedback = head
                 if not self._try_to_take(feedback, offset):
@@ -279,17 +279,17 @@ class TaskInbox:
     def _take(self, feedback: Feedback) -> bool:
         """Take one record; False if it, and all behind it, have to wait."""
         if isinstance(feedback, Replay):
-            if not self._deeds.has_room_for(feedback):
+            if not self._effects.has_room_for(feedback):
                 return False
             self._replay(feedback)
             return True
         alert = self._store.get(feedback.dedup_key)
         if alert is None:
             if isinstance(feedback, FromProvider):
-                return self._deeds.knows_all()
-            self._deeds.commanded(feedback)
+                return self._effects.knows_all()
+            self._effects.commanded(feedback)
             return True  # the alert is another task's, or gone
-        if self._deeds.is_busy(feedback.dedup_key):
+        if self._effects.is_busy(feedback.dedup_key):
             return False
         if isinstance(feedback, FromProvider):
             return self._came_back(feedback, alert)
@@ -302,7 +302,7 @@ class TaskInbox:
             self._metrics.feedback(command.kind.value, "ignored")
             self._log.warning("command_ignored", reason=news.value, status=alert.status.value, **fields)
             return
-        self._deeds.commanded(command)
+        self._effects.commanded(command)
         after = acknowledge(alert) if command.kind is FeedbackKind.ACKNOWLEDGE else over(alert, Ending.OPERATOR)
         result = "ignored" if after is alert else "applied"
         if after is not alert:
@@ -310,10 +310,10 @@ class TaskInbox:
         self._metrics.feedback(command.kind.value, result)
         self._log.info(f"command_{result}", status=after.status.value if after is not None else "gone", **fields)
         if after is None:
-            self._deeds.ended_by_feedback(alert.dedup_key)
+            self._effects.ended_by_feedback(alert.dedup_key)
         elif after is not alert:
             self._store.put(after)
-            self._deeds.changed_by_feedback(after)
+            self._effects.changed_by_feedback(after)
 
     def _done_by(self, actor: str, before: Alert, after: Alert | None, *, is_over: bool) -> Alert | None:
         """Somebody has acknowledged the alert, or ended it: as it is once that is told to its history."""
@@ -328,7 +328,7 @@ class TaskInbox:
     def _note(self, noted: Alert, alert: Alert) -> None:
         if noted is not alert:
             self._store.put(noted)
-            self._deeds.changed_by_feedback(noted)
+            self._effects.changed_by_feedback(noted)
 
     def _lives_on(self, it: Happened, before: Alert, after: Alert, actor: str) -> Alert:
         """The provider's news are in the alert: as it is once its history has them."""
@@ -357,7 +357,7 @@ class TaskInbox:
                 self._log.info("provider_feedback_ignored", reason=why.value, status=alert.status.value, **fields)
                 return True
             case TellAgain(is_repeat):
-                if (record := self._deeds.told_event(alert)) is None:
+                if (record := self._effects.told_event(alert)) is None:
                     self._look_ahead()
                     return False
                 if not is_repeat:  # what was resolved was one life of the key
@@ -373,13 +373,13 @@ class TaskInbox:
         self._metrics.feedback(it.what.value, "applied")
         self._log.info("provider_feedback_applied", status=status, **fields)
         if after is None:
-            self._deeds.closed_at_provider(dedup_key)
+            self._effects.closed_at_provider(dedup_key)
             return True
         self._store.put(after)
         if after.owed is not None and after.owed is not alert.owed:
-            self._deeds.owes_again(after)
+            self._effects.owes_again(after)
         else:
-            self._deeds.changed_by_feedback(after)
+            self._effects.changed_by_feedback(after)
         return True
 
     def _look_ahead(self) -> None:
@@ -389,7 +389,7 @@ class TaskInbox:
             if alert is None or not isinstance(feedback, FromProvider):
                 continue
             if isinstance(happened(alert, feedback.it, self._pipeline.timeout_seconds), TellAgain):
-                self._deeds.will_ask_for_told_event(alert)
+                self._effects.will_ask_for_told_event(alert)
 
     def _begun_in_silence(self, before: Alert, after: Alert, actor: str) -> Alert:
         """Somebody has resolved one life of the key at the provider; what was silenced since is another."""
@@ -402,7 +402,7 @@ class TaskInbox:
         record = replay.record
         decision: Replayed | None
         try:
-            decision = self._pipeline.replay(replay, self._store, self._clock.moment(), self._deeds.elsewhere)
+            decision = self._pipeline.replay(replay, self._store, self._clock.moment(), self._effects.elsewhere)
         except Exception as error:  # a fault of this program must neither stop the task nor lose the event
             self._log.error("decision_failed", offset=record.offset, replay=replay.replay_id, exc_info=error)
             decision = self._pipeline.undecidable(record, error)
@@ -422,4 +422,4 @@ class TaskInbox:
                 self._log.info("replay_forwarded", **fields)
             case _:
                 assert_never(decision)
-        self._deeds.replayed(decision)
+        self._effects.replayed(decision)

@@ -117,7 +117,7 @@ class Moving:
         pipeline: Pipeline,
         store: Store,
         progress: Progress,
-        deeds: MoveHandler,
+        effects: MoveHandler,
         clock: Clock,
         metrics: PipelineMetrics,
         log: FilteringBoundLogger,
@@ -128,7 +128,7 @@ class Moving:
         self._partition = partition
         self._store = store
         self._progress = progress
-        self._deeds = deeds
+        self._effects = effects
         self._clock = clock
         self._metrics = metrics
         self._log = log
@@ -376,7 +376,7 @@ class Moving:
     def _doubt_no_more(self) -> Iterator[None]:
         counted_at = self._whole.counted_at if self._whole is not None else None
         if self._suspects and counted_at != self._counted_at:
-            self._deeds.homes_changed(are_others=False)
+            self._effects.homes_changed(are_others=False)
         self._counted_at = counted_at
         forgotten_before = self._clock.monotonic() - SUSPECTS_SECONDS
         while self._suspects and next(iter(self._suspects.values())) < forgotten_before:
@@ -402,7 +402,7 @@ class Moving:
             self._forwards = homes.are_ever_moved and homes.has_moved
             if homes.are_ever_moved:
                 self._late_until = now + LATE_SECONDS
-                self._deeds.urge()
+                self._effects.urge()
                 if not homes.has_moved:
                     self._log.info(
                         "homes_move",
@@ -419,7 +419,7 @@ class Moving:
         homes = self._homes
         self._unheard = frozenset(each for each in homes.unheard if each < self._there)
         self._is_settled = not homes.are_ever_moved or (homes.has_moved and not self._unheard)
-        self._deeds.homes_changed(are_others=are_others)
+        self._effects.homes_changed(are_others=are_others)
 
     # move
 
@@ -431,7 +431,7 @@ class Moving:
         if self._leaving is None:
             self._leaving, self._handed_over, self._forwards = self._all_that_there_is(), 0, True
         leaving = self._leaving
-        while self._deeds.is_running and self._has_room() and self._leaving is leaving:
+        while self._effects.is_running and self._has_room() and self._leaving is leaving:
             found = next(leaving, None)
             match found:
                 case None if self._busy:  # alerts with a request on the wire wait for its answer
@@ -445,7 +445,7 @@ class Moving:
             yield
 
     def _may_leave(self) -> bool:
-        has_decided = self._deeds.has_decided_what_was_inherited()
+        has_decided = self._effects.has_decided_what_was_inherited()
         return self.is_at_work and has_decided and self._progress.is_decided_to(self._noticed_at)
 
     def _has_room(self) -> bool:
@@ -461,12 +461,12 @@ class Moving:
             self._ends.forget(end.subject)
 
     def _hand_over(self, alert: Alert) -> None:
-        if self._deeds.is_busy(alert.dedup_key):
+        if self._effects.is_busy(alert.dedup_key):
             self._busy.append(alert.dedup_key)
             return
         key = self._pipeline.home_key_of(alert)
         self._store.drop(alert.dedup_key)
-        left = self._deeds.handed_over(alert)
+        left = self._effects.handed_over(alert)
         self._moves.append(HandOver(self._sender(), self._home_of(key), alert.dedup_key, left, None, key))
         self._handed_over += 1
         self._metrics.home("handed_over")
@@ -489,7 +489,7 @@ class Moving:
         self._moves.append(Forwarded(self._sender(), self._home_of(key), record, key, is_replay))
         self._late_until = self._clock.monotonic() + LATE_SECONDS
         self._metrics.home("forwarded")
-        self._deeds.urge()
+        self._effects.urge()
 
     def _sender(self) -> MovingTask:
         pipeline = self._pipeline
@@ -501,13 +501,13 @@ class Moving:
     def take(self, lane: Lane[Move], newest: Callable[[], float | None]) -> Iterator[None]:
         """Take records that other tasks have written, at most as many as one checkpoint can hold."""
         self._taken = lane.positions
-        while self._deeds.is_running and self._has_room() and (head := lane.head) is not None:
+        while self._effects.is_running and self._has_room() and (head := lane.head) is not None:
             feedback, offset, move = head
             if self._has_to_wait(move):
                 return
             try:
                 yield from self._take(move, (feedback, offset), newest)
-                if not self._deeds.is_running:
+                if not self._effects.is_running:
                     return  # perhaps in the middle of the record: its next owner takes it again
             except Exception as error:  # a bug with this record only
                 self._log.error("feedback_failed", feedback_offset=offset, exc_info=error)
@@ -521,9 +521,9 @@ class Moving:
         route."""
         match move:
             case HandOver(home=self._partition, dedup_key=dedup_key):
-                return self._deeds.is_busy(dedup_key) or not self._deeds.has_decided_what_was_inherited()
+                return self._effects.is_busy(dedup_key) or not self._effects.has_decided_what_was_inherited()
             case Forwarded(home=self._partition):
-                return not self._deeds.has_decided_what_was_inherited()
+                return not self._effects.has_decided_what_was_inherited()
             case _:
                 return False
 
@@ -569,7 +569,7 @@ class Moving:
         self._moves.append(replace(move, sender=self._sender(), home=self._home_of(move.key)))
         self._marks_again = True
         self._metrics.home("passed_on")
-        self._deeds.urge()
+        self._effects.urge()
 
     def decide(self, record: Record, newest: Callable[[], float | None], *, is_replay: bool = False) -> Iterator[None]:
         """Decide a record that is not of this task's input, like an event and in steps: a forwarded record, or one of
@@ -580,10 +580,10 @@ class Moving:
             decision = self._pipeline.forwarded(record, self._store, now, newest(), self, is_replay=is_replay)
         except Exception as error:  # as with an event: a bug must neither stop the task nor lose the record
             self._log.error("decision_failed", offset=record.offset, of_partition=record.partition, exc_info=error)
-            self._deeds.undecidable_beside(record, error)
+            self._effects.undecidable_beside(record, error)
             return
         if decision is not None:
-            yield from self._deeds.decided_beside(decision)
+            yield from self._effects.decided_beside(decision)
 
     def _end(self, end: End) -> Iterator[None]:
         subject = end.subject
@@ -591,7 +591,7 @@ class Moving:
             ends = self._store.keys_of_session(subject.removeprefix(session("")))
         else:
             ends = [subject]
-        yield from self._deeds.ending(Ended(dedup_keys=ends, end=end))
+        yield from self._effects.ending(Ended(dedup_keys=ends, end=end))
 
     def _join(self, handed: Alert) -> None:
         written = self._pipeline.placed(restored(handed, self._clock.wall()))
@@ -603,13 +603,13 @@ class Moving:
         if after is not None:
             self._store.hear(after, self._clock.monotonic())  # for how long it was quiet is not handed over
             was_live = any(one is not None and _may_end(one, after) for one in (own, written))
-            self._deeds.taken_over(after, has_ended=was_live and after.status is Status.RESOLVING)
+            self._effects.taken_over(after, has_ended=was_live and after.status is Status.RESOLVING)
         else:
             if own is not None:
                 self._store.drop(own.dedup_key)
             whole = joined(own, written)  # as it was when the end came
             assert whole is not None
-            self._deeds.gone(whole)
+            self._effects.gone(whole)
 
 
 def _may_end(one: Alert, joined: Alert) -> bool:

@@ -1,7 +1,7 @@
 """The work of a pipeline's task: the alerts of one partition (design section 6).
 
 It has each record decided by the pipeline, has notifications sent by delivery, and writes into checkpoints what became
-of both. When it is called is decided by `OwnedPartition.run`: own, restore, run.
+of both. When it is called is decided by `PartitionTask.run`: own, restore, run.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from consumer.input.progress import Progress
 from consumer.tasks.alerting.placing import Placing
 from consumer.tasks.alerting.quiet import Quiet
 from consumer.tasks.partition.checkpoint import Sink
-from consumer.tasks.partition.deeds import TaskDeeds
+from consumer.tasks.partition.effects import TaskEffects
 from consumer.tasks.partition.left_alone import LeftAlone
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.pauses import Pause
 from consumer.tasks.partition.restoration import Restoration
 from consumer.tasks.partition.rewriting import Rewriting
 from consumer.tasks.partition.state_log import StateLog
+from consumer.tasks.partition.task import PartitionTask
 from consumer.tasks.partition.task_context import TaskContext
 from consumer.tasks.partition.task_cut import TaskCut
 from consumer.tasks.partition.work import Work
@@ -52,10 +52,10 @@ _SLICE_SECONDS = 0.01
 _RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
 
 
-def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> "OwnedPartition[Alerter]":
+def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> "PartitionTask[Alerter]":
     """The task of one partition of a pipeline's input."""
     pipeline = context.pipeline
-    return OwnedPartition(
+    return PartitionTask(
         source,
         context,
         lambda task: Alerter(task, context),
@@ -71,7 +71,7 @@ def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBo
 class Alerter(Work):
     """The alerts of one partition of one pipeline, and the notifications that they owe."""
 
-    def __init__(self, task: OwnedPartition[Any], context: TaskContext) -> None:
+    def __init__(self, task: PartitionTask[Any], context: TaskContext) -> None:
         pipeline, partition = context.pipeline, task.source.partition.partition
         self.task = task
         self.store = Store()
@@ -83,8 +83,8 @@ class Alerter(Work):
         self._rewriting: Rewriting | None = None
         self._owing: list[str] = []
         self._written_at: float | None = None
-        self.deeds = TaskDeeds(task, context, self.store, lambda: self._former is None)
-        self._moving, self._outbox, self._inbox = self.deeds.moving, self.deeds.outbox, self.deeds.inbox
+        self.effects = TaskEffects(task, context, self.store, lambda: self._former is None)
+        self._moving, self._outbox, self._inbox = self.effects.moving, self.effects.outbox, self.effects.inbox
         self._quiet = Quiet(self.store, pipeline.policy, task.progress, self._moving.quiet_to)
 
     @property
@@ -130,7 +130,7 @@ class Alerter(Work):
         started = context.clock.monotonic()
         if context.silences is not None:
             await context.silences.read_once()  # it decides nothing before that
-        await self.deeds.steps.look()
+        await self.effects.steps.look()
         restoration = Restoration(
             task,
             context,
@@ -144,7 +144,7 @@ class Alerter(Work):
         self._owing, self._written_at, self._former = found.owing, found.written_at, found.former
         self._foreign_counts = found.foreign_counts
         self._rewriting = Rewriting(
-            found.state_log, self.store, context.pipeline.state_topic, self.deeds.urge, context.metrics, task.log
+            found.state_log, self.store, context.pipeline.state_topic, self.effects.urge, context.metrics, task.log
         )
         task.log.debug(
             "partition_restored",
@@ -167,7 +167,7 @@ class Alerter(Work):
         await self._context.turns.through(self._outbox.restored(owing, inherited_end, self._written_at))
         if self._former is not None:
             self.task.pauses.hold_back(Pause.FORMER_INPUT)
-            self.deeds.urge()
+            self.effects.urge()
         if self._context.feedback is not None:
             self._context.feedback.attach(self._inbox)
 
@@ -175,7 +175,7 @@ class Alerter(Work):
 
     async def decide(self, records: Sequence[FetchedRecord]) -> None:
         """Decide these records in order, and apply each decision before the next record is decided."""
-        decide, store, moving, apply = self._context.pipeline.decide, self.store, self._moving, self.deeds.apply
+        decide, store, moving, apply = self._context.pipeline.decide, self.store, self._moving, self.effects.apply
         now, newest = self._context.clock.moment(), self._context.record_clock.newest()
         elsewhere, ends = moving.elsewhere, moving.ends
         moving.sample(records[0])
@@ -212,7 +212,7 @@ class Alerter(Work):
         if records:
             self.task.passed(records[-1].offset + 1)
             self._context.metrics.events("ignored", len(records) - concerned)
-        self.deeds.tell_outcomes()
+        self.effects.tell_outcomes()
 
     def _tell_change(self, change: SecurityEvent, record: FetchedRecord) -> None:
         if self._context.tell_change is not None:
@@ -236,35 +236,35 @@ class Alerter(Work):
     def _passing_of_time(self) -> Iterator[None]:
         now = self._context.clock.moment()
         if self._quiet.over(now.monotonic, 1):
-            self.deeds.urge()  # `prepare` ends them before the next checkpoint
+            self.effects.urge()  # `prepare` ends them before the next checkpoint
         yield from self._moving.tick()
         if self._moving.is_at_work or self._inbox.moves:
-            self.deeds.urge()  # `prepare` looks whether the move can go on
+            self.effects.urge()  # `prepare` looks whether the move can go on
         if self._moving.is_settled:
             yield from self._forget(now)
         if self._former is None:
-            yield from self.deeds.unsilencing.passes(now, self._context.record_clock.newest_of_input())
+            yield from self.effects.unsilencing.passes(now, self._context.record_clock.newest_of_input())
         yield from self._outbox.tick()
         self._inbox.work()
 
     def silences_changed(self) -> None:
         """The member has read of silences."""
-        self.deeds.unsilencing.silences_changed()
+        self.effects.unsilencing.silences_changed()
 
     async def prepare(self) -> None:
         """Do before a checkpoint what is to be in it and takes long: take alerts that other tasks hand over, end quiet
         alerts (at most `ENDED_AT_A_TIME`), hand over alerts whose keys belong to another partition now."""
         turns, moving = self._context.turns, self._moving
-        if self.deeds.recall.is_wanted:
-            await self.deeds.recall.read()
+        if self.effects.recall.is_wanted:
+            await self.effects.recall.read()
             self._inbox.work()
         if self._former is not None:
             await self._decide_former(self._former)
         await turns.through(moving.take(self._inbox.moves, self._context.record_clock.newest))
-        self.deeds.tell_outcomes()
+        self.effects.tell_outcomes()
         await turns.through(self._end_quiet())
-        await self.deeds.unsilencing.judge(turns, self._has_room)
-        self.deeds.tell_outcomes()
+        await self.effects.unsilencing.judge(turns, self._has_room)
+        self.effects.tell_outcomes()
         await turns.through(moving.leave())
         if self._rewriting is not None:
             await turns.through(self._rewriting.write(self._has_room))
@@ -283,7 +283,7 @@ class Alerter(Work):
             self._former = None
             self.task.log.info("former_input_decided", topic=former.topic, position=former.place.offset)
             self.task.pauses.let_go(Pause.FORMER_INPUT)
-        self.deeds.urge()
+        self.effects.urge()
 
     def _deciding(self, former: FormerInput, records: Sequence[FetchedRecord]) -> Iterator[None]:
         for record in records:
@@ -303,16 +303,16 @@ class Alerter(Work):
             for alert in quiet:
                 # Other code has run since the alert was found quiet: an event may have changed it.
                 if self.is_running and self.store.get(alert.dedup_key) is alert:
-                    self.deeds.end_quiet(alert)
+                    self.effects.end_quiet(alert)
                 yield
-            self.deeds.tell_outcomes()
+            self.effects.tell_outcomes()
             if len(quiet) < _ENDED_IN_A_TURN:
                 return
 
     def _forget(self, now: Moment) -> Iterator[None]:
         for alert in self._quiet.forgettable(now, self._written_at):
             if alert is not None:
-                self.deeds.forget(alert)
+                self.effects.forget(alert)
             yield
 
     # checkpoints
@@ -327,12 +327,12 @@ class Alerter(Work):
             place = replace(place, inputs={**place.inputs, former.topic: former.place})
         has_state = self._rewriting is None or not self._rewriting.has_written_nothing
         is_here = place == self.task.checkpointed and has_state
-        has_more = self.task.waiting or self._moving.has_moves or self.deeds.steps
+        has_more = self.task.waiting or self._moving.has_moves or self.effects.steps
         if not self.store.has_changes and is_here and not has_more:
             return None
         moves = self._moving.cut(taken)
         dead_letters = self.task.waiting.cut()
-        counts, steps = self.deeds.cut(), self.deeds.steps.cut()
+        counts, steps = self.effects.cut(), self.effects.steps.cut()
         changed = self.store.cut()
         foreign = {
             counts_key(key, has_beside=self.store.get(key) is not None): counts_of_one
@@ -372,7 +372,7 @@ class Alerter(Work):
         assert self._rewriting is not None
         self._rewriting.wrote(written.offset, len(cut.changes) + 1)
         if self._rewriting.is_at_work or self._moving.is_at_work or self._inbox.moves:
-            self.deeds.urge()
+            self.effects.urge()
         await self._context.turns.through(self._outbox.state_is_new(known))
         await self._let_resolves_leave(cut)
 

@@ -17,9 +17,9 @@ from consumer.tasks.alerting.inbox import TaskInbox
 from consumer.tasks.alerting.placing import Placing
 from consumer.tasks.homes.moving import Moving
 from consumer.tasks.partition.left_alone import LeftAlone
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.restore import Restored, StateRefused, accept, restore
 from consumer.tasks.partition.state_log import StateLog
+from consumer.tasks.partition.task import PartitionTask
 from consumer.tasks.partition.task_context import TaskContext
 from state.alert import Alert
 from state.counts import Counts
@@ -52,7 +52,7 @@ class Restoration:
 
     def __init__(
         self,
-        task: OwnedPartition[Any],
+        task: PartitionTask[Any],
         context: TaskContext,
         *,
         store: Store,

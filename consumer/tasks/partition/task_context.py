@@ -12,8 +12,8 @@ from consumer.kafka.partitioning import Partitioner
 from consumer.silences.reader import SilenceReader
 from consumer.tasks.homes.whole_input import WholeInput
 from consumer.tasks.partition.key_watch import KeyWatch
-from consumer.tasks.partition.owned import OwnerContext
 from consumer.tasks.partition.read_back import ReadRecords
+from consumer.tasks.partition.task import OwnerContext
 from providers.delivery.delivery import Delivery
 from state.violation import Violation
 

@@ -58,7 +58,7 @@ class Unsilencing:
         policy: Policy,
         key_of: Callable[[Record], str | None],
         read: ReadRecords,
-        deeds: UnsilencingHandler,
+        effects: UnsilencingHandler,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
@@ -67,7 +67,7 @@ class Unsilencing:
         self._policy = policy
         self._key_of = key_of
         self._read = read
-        self._deeds = deeds
+        self._effects = effects
         self._clock = clock
         self._log = log
         self._is_due = False
@@ -89,7 +89,7 @@ class Unsilencing:
             yield
             if found is not None:
                 self._is_due = True
-                self._deeds.urge()
+                self._effects.urge()
                 return
 
     async def judge(self, turns: Turns, has_room: Callable[[], bool]) -> None:
@@ -102,13 +102,13 @@ class Unsilencing:
         if live:
             await turns.through(self._tell(live, await self._read_again(live)))
         if self._is_due:  # there are more
-            self._deeds.urge()
+            self._effects.urge()
 
     def _over(self, live: list[Alert], has_room: Callable[[], bool]) -> Iterator[None]:
         """End what is over, and find what is ``live``."""
         for found in self._ends.ended():
             yield
-            if not self._deeds.is_running:
+            if not self._effects.is_running:
                 return
             if found is None:
                 continue
@@ -122,7 +122,7 @@ class Unsilencing:
             if is_live(held, end, self._policy):
                 live.append(alert)
             else:
-                self._deeds.over_after_silence(alert)
+                self._effects.over_after_silence(alert)
 
     async def _read_again(self, live: Collection[Alert]) -> ReadBack:
         """The records of the worst events of these alerts, as far as they could be read."""
@@ -137,7 +137,7 @@ class Unsilencing:
     def _tell(self, live: Collection[Alert], found: ReadBack) -> Iterator[None]:
         for before in live:
             yield
-            if not self._deeds.is_running:
+            if not self._effects.is_running:
                 return
             alert = self._store.get(before.dedup_key)
             place = None if alert is None else _place(alert)
@@ -148,7 +148,7 @@ class Unsilencing:
             if record is None or self._key_of(record) != alert.dedup_key:  # the topic may have been made anew since
                 self._log.warning("silenced_event_not_found", dedup_key=alert.dedup_key)
                 record = silenced_stand_in(alert)
-            self._deeds.live_after_silence(owes_after_silence(alert, record, self._clock.wall()))
+            self._effects.live_after_silence(owes_after_silence(alert, record, self._clock.wall()))
 
 
 def _place(alert: Alert) -> Place | None:

@@ -1,4 +1,4 @@
-"""The protocol between a task and what it does: `OwnedPartition` is the same for every kind of task, a `Work` is what
+"""The protocol between a task and what it does: `PartitionTask` is the same for every kind of task, a `Work` is what
 one kind restores, decides and commits."""
 
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ class Work(ABC):
 
     @abstractmethod
     async def restore(self, committed: OffsetAndMetadata) -> None:
-        """Read what the last checkpoint held, and set the position (`OwnedPartition.go_on`).
+        """Read what the last checkpoint held, and set the position (`PartitionTask.go_on`).
 
         Raises:
             StateRefused: nobody can go on from what the checkpoint holds.

@@ -25,9 +25,9 @@ from consumer.kafka.batches import Outgoing
 from consumer.kafka.partitioning import partition_of
 from consumer.kafka.transaction import TransactionRefused, commit_transaction
 from consumer.tasks.partition.checkpoint import send_batched
-from consumer.tasks.partition.owned import OwnedPartition, OwnerContext
 from consumer.tasks.partition.pauses import Pause
 from consumer.tasks.partition.restore import accept, restore
+from consumer.tasks.partition.task import OwnerContext, PartitionTask
 from consumer.tasks.partition.waiting_records import MAX_WAITING_BYTES
 from consumer.tasks.partition.work import Work
 from consumer.tasks.repartition.counterpart import Counterpart
@@ -82,10 +82,10 @@ class StageContext(OwnerContext):
 
 def forwarding_task(
     source: PartitionInput, context: StageContext, log: FilteringBoundLogger
-) -> "OwnedPartition[Forwarder]":
+) -> "PartitionTask[Forwarder]":
     """The task of one partition of the engine's events, in the stage before a pipeline."""
     stage = context.stage
-    return OwnedPartition(
+    return PartitionTask(
         source,
         context,
         lambda task: Forwarder(task, context),
@@ -149,7 +149,7 @@ class ForwarderCut:
 class Forwarder(Work):
     """One partition of the engine's events: how far it is forwarded, and what the next checkpoint will forward."""
 
-    def __init__(self, task: OwnedPartition[Any], context: StageContext) -> None:
+    def __init__(self, task: PartitionTask[Any], context: StageContext) -> None:
         self.task = task
         self._context = context
         self._forwards: list[tuple[int, FetchedRecord]] = []

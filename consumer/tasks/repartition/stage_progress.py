@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from structlog.typing import FilteringBoundLogger
 
 from consumer.input.progress import GroupPosition, Progress
-from consumer.tasks.partition.owned import PROGRESS_SECONDS
+from consumer.tasks.partition.task import PROGRESS_SECONDS
 from consumer.timing.clock import Clock
 
 LOOK_SECONDS = 2.0
@@ -39,7 +39,7 @@ class StageProgress:
         # A position waits for its checkpoint, the checkpoint for a proof, and the proof for a look. If all that takes
         # twice as long as it should, the stage is behind.
         self._fresh_seconds = 2 * (PROGRESS_SECONDS + proof_interval + LOOK_SECONDS)
-        self._peace_seconds = quiescent_seconds
+        self._quiescent_seconds = quiescent_seconds
         self._quiet_seconds = quiet_seconds
         self._clock = clock
         self._log = log
@@ -64,7 +64,7 @@ class StageProgress:
             progress = self._progress.get(partition)
             if progress is None:
                 progress = self._progress[partition] = Progress(
-                    self._peace_seconds, fresh_seconds=self._fresh_seconds, quiet_seconds=self._quiet_seconds
+                    self._quiescent_seconds, fresh_seconds=self._fresh_seconds, quiet_seconds=self._quiet_seconds
                 )
             progress.decided(found.committed, now)
             progress.observe_end(moment, found.end, now, stable=found.stable)

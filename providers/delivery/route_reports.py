@@ -10,7 +10,7 @@ from providers.delivery.outage import Failure
 from providers.delivery.outbox import Observer
 
 
-class RouteStory:
+class RouteReports:
     """Tells an observer; ``clock`` is monotonic, in seconds."""
 
     def __init__(self, observer: Observer, clock: Callable[[], float]) -> None:

@@ -62,7 +62,7 @@ class OwnerContext:
 W = TypeVar("W", bound=Work)
 
 
-class OwnedPartition(Generic[W]):
+class PartitionTask(Generic[W]):
     """A task: it owns one partition of the input as long as this member has it, and lets its ``work`` decide.
 
     ``make_work`` is called with the task itself, whose public methods the work uses: it advances the position, pauses
@@ -73,7 +73,7 @@ class OwnedPartition(Generic[W]):
         self,
         source: PartitionInput,
         context: OwnerContext,
-        make_work: "Callable[[OwnedPartition[Any]], W]",
+        make_work: "Callable[[PartitionTask[Any]], W]",
         *,
         group_id: str,
         commit_interval: float,

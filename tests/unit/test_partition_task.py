@@ -19,8 +19,8 @@ from consumer.input.progress import Progress
 from consumer.kafka.clients import BATCH_BYTES
 from consumer.kafka.record_clock import RecordClock
 from consumer.kafka.transaction import TransactionRefused, Unanswered
-from consumer.tasks.partition.owned import OwnedPartition, OwnerContext
 from consumer.tasks.partition.ownership import NotOwner
+from consumer.tasks.partition.task import OwnerContext, PartitionTask
 from consumer.tasks.partition.transactions import LEAST_BATCH_BYTES, MENDS
 from consumer.tasks.partition.waiting_records import MAX_WAITING_BYTES, WAITING_RECORD_BYTES
 from consumer.tasks.partition.work import Work
@@ -92,7 +92,7 @@ class _Cut:
 class _Work(Work):
     """Has something to commit whenever it is asked."""
 
-    def __init__(self, task: OwnedPartition[Any]) -> None:
+    def __init__(self, task: PartitionTask[Any]) -> None:
         self.task = task
         self.commits: list[asyncio.Future[None]] = []
 
@@ -115,7 +115,7 @@ class _Work(Work):
         self.task.urgent.set()  # as a request does that is answered while the task closes
 
 
-class _Task(OwnedPartition[_Work]):
+class _Task(PartitionTask[_Work]):
     """A task whose checkpoints wait for the test."""
 
     def __init__(self) -> None:

@@ -33,8 +33,8 @@ from consumer.tasks.alerting.inbox import TaskInbox
 from consumer.tasks.alerting.outbox import LONGEST_WAIT_SECONDS, TaskOutbox
 from consumer.tasks.alerting.silence_ends import SilenceEnds
 from consumer.tasks.homes.moving import Moving
-from consumer.tasks.partition.owned import OwnedPartition
 from consumer.tasks.partition.recall import Recall
+from consumer.tasks.partition.task import PartitionTask
 from consumer.tasks.partition.task_context import TaskContext
 from consumer.tasks.partition.unsilencing import Unsilencing
 from state.alert import Alert, Ending, Status
@@ -52,7 +52,7 @@ _OUTCOME_OF_STAGE = {
 """The outcome to count for an event that became a dead letter without an alert."""
 
 
-class TaskDeeds:
+class TaskEffects:
     """Carries out the decisions of one task. Its moving of homes and its inbox call this, too.
 
     It does them by its ``outbox``, its ``inbox``, what it knows of homes (``moving``) and what it reads back
@@ -62,7 +62,7 @@ class TaskDeeds:
 
     def __init__(
         self,
-        task: OwnedPartition[Any],
+        task: PartitionTask[Any],
         context: TaskContext,
         store: Store,
         has_decided_all_before: Callable[[], bool],
@@ -91,7 +91,7 @@ class TaskDeeds:
             pipeline=context.pipeline,
             store=store,
             progress=task.progress,
-            deeds=self,
+            effects=self,
             clock=context.clock,
             metrics=context.metrics,
             log=log,
@@ -122,7 +122,7 @@ class TaskDeeds:
             policy=context.pipeline.policy,
             key_of=context.pipeline.key_of,
             read=read_back,
-            deeds=self,
+            effects=self,
             clock=context.clock,
             log=log,
         )
@@ -130,7 +130,7 @@ class TaskDeeds:
             pipeline=context.pipeline,
             partition=source.partition.partition,
             store=store,
-            deeds=self,
+            effects=self,
             clock=context.clock,
             metrics=context.metrics,
             log=log,
