@@ -17,13 +17,13 @@ from tests.bench.state import write_open_alerts
 async def firehose(setting: Setting) -> list[Row]:
     """One event in a hundred is a denial, of one of 1,000 problems."""
     count = 20_000 if setting.quick else 300_000
-    return await _figure(setting, "firehose", load.mixed(count), count, count // load.ALERTABLE, ratio=1.25)
+    return await _figure(setting, "firehose", load.mixed(count), count, count // load.ALERTABLE, ratio=0.65)
 
 
 async def storm(setting: Setting) -> list[Row]:
     """Every event is a denial, of one of 1,000 problems."""
     count = 10_000 if setting.quick else 150_000
-    return await _figure(setting, "storm", load.denials(count), count, count, per_second=40_000)
+    return await _figure(setting, "storm", load.denials(count), count, count, per_second=80_000)
 
 
 async def _figure(
