@@ -41,20 +41,21 @@ def _is_new(before: Alert, after: Alert) -> bool:
 def joined(
     by_partition: Mapping[int, Sequence[Alert | None]],
     handed_over: Collection[tuple[int, float]],
-    came_back: Collection[int] = (),
+    last_to: int | None = None,
 ) -> list[Alert | None]:
     """What several state partitions say of one dedup key, as if one task had written it.
 
     A key has another home when topics grow. The old home's last word then is a tombstone that ends nothing: the life
     goes on elsewhere, with all that it had counted. ``handed_over`` has the partition and the beginning (`first_seen`)
-    of each life that was. To the partitions ``came_back`` it has come back since (a task that has yet to find out how
-    producers choose partitions may think that another is its home): what ends there last has ended.
+    of each life that was, ``last_to`` the partition to which it was handed over last. To that it may have come back (a
+    task that has yet to find out how producers choose partitions may think that another is its home): what ends there
+    last has ended.
     """
     found = []
     for partition, history in by_partition.items():
         own = lives(history)
         for number, life in enumerate(own, 1):
-            is_back = partition in came_back and number == len(own)
+            is_back = partition == last_to and number == len(own)
             if is_back or not (life.is_over and (partition, life.records[-1].first_seen) in handed_over):
                 found.append((partition, life))
     found.sort(key=lambda one: (not one[1].is_over, one[1].records[0].first_seen))

@@ -77,10 +77,10 @@ class Reader:
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[tuple[str, str], dict[int, list[Alert | None]]] = defaultdict(lambda: defaultdict(list))
         """What each state partition has said of a provider's dedup key."""
-        self._handed_over: dict[tuple[str, str], dict[tuple[int, float], int]] = defaultdict(dict)
-        """By partition and beginning, when such an alert was handed over last (a record's timestamp)."""
-        self._written: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
-        """When each state partition has last said that there is an alert (a record's timestamp)."""
+        self._handed_over: dict[tuple[str, str], set[tuple[int, float]]] = defaultdict(set)
+        """The partition and the beginning of each alert that was handed over."""
+        self._handed_to: dict[tuple[str, str], int] = {}
+        """To which partition the alert of a key was handed over last. (When is not asked: clocks of members differ.)"""
         self._changed: set[tuple[str, str]] = set()
         self._decided_in: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
         # The world reads its configuration anew for each name.
@@ -192,7 +192,6 @@ class Reader:
             self._changed.add((provider, key))
             if alert is not None:
                 self.homes[provider][key] = record.partition
-                self._written[provider, key][record.partition] = record.timestamp
 
     def _take_hand_over(self, record: "ConsumerRecord[bytes, bytes]") -> None:
         if not is_move(record.headers):
@@ -200,15 +199,15 @@ class Reader:
         move = decode_move(record.key, record.value, record.headers)
         if isinstance(move, HandOver) and move.alert is not None:
             what = move.sender.provider, move.dedup_key
-            self._handed_over[what][move.sender.partition, move.alert.first_seen] = record.timestamp
+            self._handed_over[what].add((move.sender.partition, move.alert.first_seen))
+            self._handed_to[what] = move.home
             self._changed.add(what)
 
     def _join(self) -> None:
         """Put together what several partitions have said of the keys of which something was read."""
         for provider, key in self._changed:
-            handed_over, written = self._handed_over[provider, key], self._written[provider, key]
-            came_back = {partition for (partition, _), at in handed_over.items() if at < written.get(partition, at)}
-            self.history[provider][key] = joined(self._told[provider, key], handed_over, came_back)
+            what = provider, key
+            self.history[provider][key] = joined(self._told[what], self._handed_over[what], self._handed_to.get(what))
         self._changed.clear()
 
     def _take_event(self, record: "ConsumerRecord[bytes, bytes]") -> None:
