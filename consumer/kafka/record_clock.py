@@ -24,7 +24,8 @@ class RecordClock:
     A broker has accepted that timestamp, and with its default settings no broker refuses one that lies in the past.
 
     It is far behind if the brokers refuse what is far ahead of *them* (`InputTime.brokers_check`), and have accepted a
-    record that is far ahead of this host: then that record's timestamp counts, plus the time since it was read.
+    record of the input that is far ahead of this host: then that record's timestamp counts, plus the time since it was
+    read, until a record is read that agrees with the host.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -39,14 +40,16 @@ class RecordClock:
         """Take note of a record of the input; a timestamp (milliseconds) that cannot be a time is ignored."""
         self.input.saw(timestamp)
         self.saw_of_a_member(timestamp)
+        if self._proves_host_behind(timestamp):
+            self._far_ahead = later(self._far_ahead, timestamp / 1000 - self._clock.monotonic())
+        elif abs(timestamp / 1000 - self._clock.wall()) <= AHEAD_SECONDS:
+            self._far_ahead = None
 
     def saw_of_a_member(self, timestamp: int) -> None:
         """Take note of a record that a member has written, by its own clock; one that cannot be a time is ignored."""
         time = last_time((timestamp,), self._clock.wall())
         if time is not None:
             self._ahead_of_monotonic = later(self._ahead_of_monotonic, time - self._clock.monotonic())
-        elif self._proves_host_behind(timestamp):
-            self._far_ahead = later(self._far_ahead, timestamp / 1000 - self._clock.monotonic())
 
     def refused(self) -> bool:
         """Take note that a broker has refused a timestamp. Returns whether the next timestamps will be different."""

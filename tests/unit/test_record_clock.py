@@ -96,10 +96,23 @@ def test_a_host_that_is_far_behind_writes_with_the_time_of_the_records_carried_o
     assert world.clock.now() is None
 
 
-def test_the_checkpoint_of_another_member_shows_it_too() -> None:
+def test_a_record_of_a_member_that_is_ahead_is_not_believed() -> None:
+    """That the brokers check the times of the input says nothing of the topics that members write."""
     world = Behind()
     world.clock.saw_of_a_member(int(NOW * 1000))
-    assert world.clock.now() == pytest.approx(NOW * 1000, abs=1)
+    assert world.clock.now() is None
+
+
+def test_a_record_that_agrees_with_the_host_shows_that_the_other_was_ahead() -> None:
+    """A broker takes what is nearly an hour ahead of it, and is a few seconds ahead of this host."""
+    world = Behind()
+    world.clock.saw(int((world.wall + 3601) * 1000))
+    assert world.clock.now() is not None
+    for old in (0, world.wall - YEAR):
+        world.clock.saw(int(old * 1000))
+        assert world.clock.now() is not None, "an old record says nothing of now"
+    world.clock.saw(int((world.wall - 60) * 1000))
+    assert world.clock.now() is None
 
 
 def test_what_is_written_about_a_record_is_no_older_than_it() -> None:
