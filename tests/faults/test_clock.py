@@ -117,6 +117,6 @@ async def test_what_a_member_writes_that_is_a_year_behind_is_kept(
     sandbox.faults.add(Fault(FaultyAnswer(status=400), dedup_key_pattern=re.compile("s-2")))
     # The next one reads no record of the input before it has something to write: what is owed is refused.
     async with off(world, tmp_path, "second", -YEAR):
-        await first_dead_letters(world, 2)
+        await first_dead_letters(world, 2, timeout=60)
     poison, refused = await written(world, world.dlq)
     assert (poison.value, refused.key) == (b"\xff", b"s-1")
