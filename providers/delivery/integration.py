@@ -368,10 +368,7 @@ class Integration:
         return min(behind, key=_rank_behind, default=None)
 
     def _probe(self, now: float) -> Entry | None:
-        """The probe that may leave now; None if none may. After a check has found the key refused, no probe leaves:
-        only a check can end that refusal."""
-        if self.refusal is not None and self.refusal.by_check:
-            return None
+        """The probe that may leave now; None if none may."""
         for is_fresh in (True, False):
             if all(probes.allows(now, self.in_flight, is_fresh=is_fresh) for probes in self._probing):
                 entry = self._first_fresh() if is_fresh else self._first_behind()
@@ -411,8 +408,6 @@ class Integration:
         probing = self._probing
         if not probing:
             return -math.inf
-        if self.refusal is not None and self.refusal.by_check:
-            return math.inf
         if self.in_flight:
             return max(probes.due_beside() for probes in probing)
         has_fresh = any(queue.has_fresh for queue in self._queues.values())

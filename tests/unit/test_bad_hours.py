@@ -412,6 +412,45 @@ def test_six_aliases_that_nobody_knows_are_six_rejected_resolves_and_nobody_wait
     assert setting.delivery.refused_routes == []
 
 
+@pytest.mark.parametrize("acts", [False, True])
+@pytest.mark.parametrize("status", [401, 403, 405, 418])
+def test_a_gateway_that_blocks_checks_and_resolves_holds_up_no_page(status: int, acts: bool) -> None:
+    """The check says that the key is refused, and it works for all that opens an incident."""
+    setting = Setting(
+        lambda call: Rejected(status, "blocked") if call.kind in ("resolve", "check") else Accepted(), acts=acts
+    )
+    setting.run(60)
+    assert setting.delivery.refused_routes == ["default"]
+    begin = setting.now
+    setting.occur(*names("page", 5), severity="critical")
+    setting.run(5)
+    assert setting.told().keys() == set(names("page", 5))
+    setting.end("page0")
+    setting.run(600)
+    again = setting.now
+    setting.occur("later", severity="critical")
+    setting.run(5)
+    assert setting.told()["later"] - again < 5.0
+    assert len([call for call in setting.left("trigger") if call.at >= begin]) == 6
+    assert setting.dead_letters == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 418, 422])
+def test_a_key_that_a_check_finds_refused_is_tried_seldom_and_costs_nothing(status: int) -> None:
+    is_refused = True
+    setting = Setting(lambda call: Rejected(status, "no") if is_refused else Accepted())
+    setting.run(60)
+    setting.occur(*names("page", 50), severity="critical")
+    setting.run(3600, tick=1.0)
+    assert setting.told() == {}
+    assert len(setting.left("trigger")) < 5 + 2 * 3600 / 30
+    assert setting.dead_letters == []
+    is_refused = False
+    setting.run(60)
+    assert setting.told().keys() == set(names("page", 50))
+    assert setting.dead_letters == []
+
+
 def test_a_rejected_event_is_one_dead_letter_and_its_route_is_not_touched() -> None:
     setting = Setting(lambda call: Rejected(400, "too long") if call.session == "bad" else Accepted())
     setting.occur("bad", "good")
