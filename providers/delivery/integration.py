@@ -533,9 +533,10 @@ class Integration:
         return self.worked_at if self.refusal is None else -math.inf
 
     def believes_rejection(self) -> bool:
-        """Count a rejection where the key cannot be checked. Returns whether it counts as the alert's own fault."""
+        """Count a rejection where the key cannot be checked. Returns whether it counts as the alert's own fault: never
+        before the key was seen to work, or each start with a wrong key would cost some alerts."""
         self._rejected += 1
-        return self._rejected <= BELIEVED
+        return self.accepted_at > -math.inf and self._rejected <= BELIEVED
 
     def check_due(self) -> float | None:
         """When the key is to be checked; None for never."""

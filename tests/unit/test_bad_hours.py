@@ -296,21 +296,26 @@ def test_a_key_that_is_put_right_at_whatever_moment_costs_nothing(status: int, a
 
 
 @pytest.mark.parametrize("status", EVERY_4XX)
-def test_a_refused_key_that_nobody_checks_costs_two_dead_letters_at_most(status: int) -> None:
-    revoked = True
+@pytest.mark.parametrize("has_worked", [False, True])
+def test_a_refused_key_that_nobody_checks_costs_two_dead_letters_at_most(status: int, has_worked: bool) -> None:
+    """And none after a start, or each start would cost two."""
+    revoked = not has_worked
 
     def says(call: Call) -> Answer:
         assert call.kind != "check"
         return Rejected(status, "some text") if revoked else Accepted()
 
     setting = Setting(says, route_check=0.0)
+    setting.occur("before")
+    setting.run(10)
+    revoked = True
     setting.occur(*names("s", 10))
     setting.run(1800)
-    assert len(setting.dead_letters) <= 2
+    assert len(setting.dead_letters) <= 2 * has_worked
     assert setting.delivery.refused_routes == ["default"]
     revoked = False
     setting.run(120)
-    assert len(setting.told()) + len(setting.dead_letters) == 10
+    assert len(setting.told()) + len(setting.dead_letters) == 11
 
 
 @pytest.mark.parametrize("route_check", [0.0, 3600.0])
