@@ -182,8 +182,9 @@ class Problem:
         )
 
     def _ending(self, incident: Incident) -> JournalEntry | None:
-        """The request that ended an incident."""
-        assert incident.resolved_at is not None
+        """The request that ended an incident, if it has ended."""
+        if incident.resolved_at is None:
+            return None
         ending = [
             entry
             for entry in self.entries

@@ -197,6 +197,11 @@ def test_two_events_of_one_problem(
     assert sorted(set(found)) == sorted(kinds)
 
 
+def test_a_second_incident_of_one_event_while_the_first_is_open() -> None:
+    found = _kinds(_events(NOW), [ALERT], [("e0", NOW, None), ("e0", NOW + 5, None)])
+    assert ("extra", False) in found
+
+
 def test_a_resolve_while_violations_go_on() -> None:
     events = _events(NOW, NOW + 8)
     found = _kinds(events, [_alert(2), None], [("e0", NOW, NOW + 15)], resolves=(NOW + 15,))
