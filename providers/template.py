@@ -6,13 +6,13 @@ beginning of an address is not encoded, and then the result has to be a plain ht
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from providers.text import one_line, shorten
 from providers.web_address import https_address
+from state.facts import KEY_FIELDS, is_label, text_of
 from state.violation import Violation
 
 LACKING: Final = "default"
@@ -24,20 +24,10 @@ VALUE_LIMIT: Final = 512
 _Getter = Callable[[Violation], str | None]
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_LABEL = "label."
 
-_SAME_NAME = (
-    "guard",
-    "session_id",
-    "tenant_id",
-    "event_type",
-    "agent_id",
-    "user_id",
-    "environment",
-    "resource_type",
-    "ruleset",
-    "runtime_agent_id",
-    "runtime_agent_kind",
+_LAST = ("resource", "severity", "resource_port")
+_NAMES: Final = (
+    *(name for name in KEY_FIELDS if name not in _LAST),
     "event_id",
     "reason",
     "timestamp",
@@ -46,23 +36,9 @@ _SAME_NAME = (
     "resource_name",
     "resource_path",
     "resource_host",
+    *_LAST,
 )
-
-
-def _severity(violation: Violation) -> str:
-    return violation.severity.label
-
-
-def _port(violation: Violation) -> str | None:
-    return None if violation.resource_port is None else str(violation.resource_port)
-
-
-_GETTERS: Mapping[str, _Getter] = {
-    **{name: attrgetter(name) for name in _SAME_NAME},
-    "resource": attrgetter("resource_name"),
-    "severity": _severity,
-    "resource_port": _port,
-}
+"""The placeholders besides ``label.NAME``, as an error lists them."""
 
 
 def check_template(text: str) -> str:
@@ -135,10 +111,7 @@ def _encoded(value: str) -> str:
 
 
 def _getter(name: str) -> _Getter:
-    if name.startswith(_LABEL) and len(name) > len(_LABEL):
-        label = name.removeprefix(_LABEL)
-        return lambda violation: violation.labels.get(label)
-    if name not in _GETTERS:
-        choices = ", ".join(f"{{{choice}}}" for choice in (*_GETTERS, "label.NAME"))
+    if name not in _NAMES and not is_label(name):
+        choices = ", ".join(f"{{{choice}}}" for choice in (*_NAMES, "label.NAME"))
         raise ValueError(f"unknown placeholder {{{name}}}: choose from {choices}")
-    return _GETTERS[name]
+    return text_of(name)

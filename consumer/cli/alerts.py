@@ -27,7 +27,6 @@ from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import Offsets, read_alerts, read_record
 from consumer.service.build import build_pipelines
 from consumer.status.following import ends_of
-from providers.retry import Backoff
 from state.alert import Alert
 
 
@@ -211,15 +210,14 @@ def _newest_first(named: Sequence[Found]) -> list[Found]:
 def _outlook(pipeline: Pipeline, written: Alert, config: Config) -> Outlook | None:
     """How the owed trigger will be sent with the present configuration; None if the alert owes none that can be
     sent."""
-    alert, owed, retry = pipeline.placed(written), written.owed, config.delivery.retry
+    alert, owed = pipeline.placed(written), written.owed
     if owed is None:
         return None
     try:
         name = alert.route or pipeline.provider.route_of(pipeline.decoder.violation_of(owed.record))
     except ValueError:
         return None
-    backoff = Backoff(retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, lambda: 1)
-    return Outlook(pipeline.route(alert, name), backoff, time.time())
+    return Outlook(pipeline.route(alert, name), config.delivery.retry.backoff(lambda: 1), time.time())
 
 
 def _show(

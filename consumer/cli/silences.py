@@ -25,9 +25,10 @@ from consumer.service.build import build_pipelines
 from consumer.silences.known import KnownSilences
 from consumer.silences.reader import read_silences
 from consumer.silences.records import encode, to_json
-from consumer.silences.silence import EVERY_PROVIDER, LABEL, InvalidSilence, Match, Silence, SilenceStatus
+from consumer.silences.silence import EVERY_PROVIDER, InvalidSilence, Match, Silence, SilenceStatus
 from providers.errors import Mistake
 from providers.table import PROVIDERS
+from state.facts import LABEL
 from state.violation import SEVERITY_BY_LABEL
 
 _FIELDS: Final = {

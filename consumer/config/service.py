@@ -1,10 +1,13 @@
 """The sections about the service itself: delivery, its servers, its log."""
 
+import random
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from consumer.config.durations import Duration, PositiveDuration
+from providers.retry import Backoff
 from providers.settings import ApiKey, Endpoint, NonEmpty, Settings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -28,6 +31,11 @@ class RetryConfig(Settings):
         if value < info.data.get("initial_backoff_ms", 0):
             raise ValueError("must not be less than initial_backoff_ms")
         return value
+
+    def backoff(self, chance: Callable[[], float] = random.random) -> Backoff:
+        """How long to wait after failures, by these settings. ``chance`` returns a number in [0, 1]: the part of the
+        longest wait that is waited."""
+        return Backoff(self.initial_backoff_ms / 1000, self.max_backoff_ms / 1000, self.backoff_multiplier, chance)
 
 
 class CircuitBreaker(Settings):

@@ -17,11 +17,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from state.alert import Alert
-from state.violation import Severity
+from state.facts import KEY_FIELDS, is_label, text_of
 
 if TYPE_CHECKING:  # only for types: at run time a key needs nothing but the event's attributes
     from consumer.events.event import SecurityEvent
@@ -32,29 +31,10 @@ if TYPE_CHECKING:  # only for types: at run time a key needs nothing but the eve
 LACKING: Final = "default"
 """Rendered in place of a value that the event lacks; an empty text counts as lacking."""
 
-KEY_FIELDS: Final = (
-    "guard",
-    "session_id",
-    "resource",
-    "tenant_id",
-    "event_type",
-    "severity",
-    "agent_id",
-    "user_id",
-    "environment",
-    "resource_type",
-    "ruleset",
-    "runtime_agent_id",
-    "runtime_agent_kind",
-)
-"""The placeholders of a key template, besides ``label.NAME``."""
-
 TENANT: Final = "tenant"
 """A placeholder that the engine's daemon uses: the tenant's id, or an empty text where the event has no tenant."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_LABEL = "label."
-_SEVERITY_LABELS = tuple(severity.label for severity in sorted(Severity))
 
 # Control characters are always escaped in a key: people read keys in logs and on terminals, and the state topic's
 # checkpoint has the key `\0checkpoint`. The ranges are fixed, because a key must not change with the Unicode tables of
@@ -105,7 +85,7 @@ class KeyTemplate:
             if not literal:
                 raise ValueError(f"{{{name}}} and {{{following}}} touch: put a character between them")
         for name, _ in placeholders:
-            if name not in KEY_FIELDS and name != TENANT and not (name.startswith(_LABEL) and len(name) > len(_LABEL)):
+            if name not in KEY_FIELDS and name != TENANT and not is_label(name):
                 choices = ", ".join(f"{{{choice}}}" for choice in (*KEY_FIELDS, "label.NAME"))
                 raise ValueError(f"unknown placeholder {{{name}}}: choose from {choices}")
         fields = frozenset("tenant_id" if name == TENANT else name for name, _ in placeholders)
@@ -149,15 +129,7 @@ def _compile(head: str, placeholders: list[tuple[str, str]], limit: int | None) 
 
 def value_of(name: str) -> Callable[["Facts"], str | None]:
     """A function that gets the value of a placeholder from an event: None or an empty text where the event lacks it."""
-    if name.startswith(_LABEL):
-        label = name.removeprefix(_LABEL)
-        return lambda event: event.labels.get(label)
-    if name == TENANT:
-        name = "tenant_id"
-    if name == "severity":
-        return lambda event: _SEVERITY_LABELS[event.severity]
-    get: Callable[[Facts], str | None] = attrgetter("resource_name" if name == "resource" else name)
-    return get
+    return text_of("tenant_id" if name == TENANT else name)
 
 
 def _percent_encoded(match: re.Match[str]) -> str:

@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from consumer.feedback.moves import Move, decode_move, is_move
 from consumer.feedback.records import Feedback, MalformedFeedback, decode_feedback
 from consumer.kafka.clients import KafkaClients, started
-from consumer.kafka.watermarks import STALE_END_SECONDS, STALE_END_TRIES
+from consumer.kafka.watermarks import end_at_least
 from consumer.telemetry.metrics import PipelineMetrics
 from providers.retry import Backoff, Restarts
 
@@ -211,12 +211,13 @@ class FeedbackReader:
     ) -> tuple[int, int]:
         """The beginning and the end of a partition. Right after a transaction a broker can return an old end, so it is
         asked for again a few times while it is below what a task has had."""
-        for _ in range(STALE_END_TRIES):
-            beginning: int = (await consumer.beginning_offsets([tp]))[tp]
-            end: int = (await consumer.end_offsets([tp]))[tp]
-            if all(inbox.next_offset(tp.partition) <= end for inbox in inboxes):
-                break
-            await asyncio.sleep(STALE_END_SECONDS)
+
+        async def stable_end() -> int:
+            found: int = (await consumer.end_offsets([tp]))[tp]
+            return found
+
+        end = await end_at_least(max((inbox.next_offset(tp.partition) for inbox in inboxes), default=0), stable_end)
+        beginning: int = (await consumer.beginning_offsets([tp]))[tp]
         return beginning, end
 
     async def _hand_over(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:

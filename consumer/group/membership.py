@@ -2,7 +2,6 @@
 have in common."""
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -32,7 +31,7 @@ from consumer.telemetry.metrics import PipelineMetrics
 from consumer.timing.clock import Clock
 from consumer.timing.turns import Turns
 from consumer.timing.waiting import meanwhile, set_within
-from providers.retry import Backoff, Restarts
+from providers.retry import Restarts
 
 RESTORES_AT_A_TIME = 4
 """Partitions whose state is restored at the same time: each has its whole state in memory twice for a moment."""
@@ -74,10 +73,7 @@ class MemberRunner(ABC, Generic[T]):
         self._proofs: Proofs | None = None
         self._topics: TopicWatch | None = None
         self._standstill = Standstill()
-        retry = config.delivery.retry
-        self._backoff = Backoff(
-            retry.initial_backoff_ms / 1000, retry.max_backoff_ms / 1000, retry.backoff_multiplier, random.random
-        )
+        self._backoff = config.delivery.retry.backoff()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set.

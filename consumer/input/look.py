@@ -13,7 +13,7 @@ from aiokafka.errors import RecordTooLargeError
 from consumer.input.beginning import Fit, Look
 from consumer.kafka.clients import KafkaClients, started
 from consumer.kafka.unreadable import UnreadableRecords
-from consumer.kafka.watermarks import STALE_END_SECONDS, STALE_END_TRIES
+from consumer.kafka.watermarks import end_at_least
 from state.anchors import Anchor, Anchors, anchor_of
 
 LOOK_SECONDS = 20.0
@@ -72,12 +72,11 @@ class PartitionLook:
     async def _bounds(self, reached: int) -> tuple[int, int]:
         """The first offset of the log, and its high watermark, which is asked for again a few times while it is below
         ``reached``."""
-        for tried in range(STALE_END_TRIES):
-            if tried:
-                await asyncio.sleep(STALE_END_SECONDS)
-            end = (await self._clients.watermarks(self._reader, [self._partition]))[self._partition].high
-            if reached <= end:
-                break
+
+        async def high_watermark() -> int:
+            return (await self._clients.watermarks(self._reader, [self._partition]))[self._partition].high
+
+        end = await end_at_least(reached, high_watermark)
         first = (await self._reader.beginning_offsets([self._partition]))[self._partition]
         return first, max(first, end)
 

@@ -26,7 +26,8 @@ async def is_committed(clients: KafkaClients, record: RecordMetadata, log: Filte
         reader.assign([partition])
         end = await settled_end(clients, reader, partition, log)
         reader.seek(partition, record.offset)
-        # The position passes over aborted records and transaction markers.
+        # The position passes over aborted records and transaction markers. One record is read at a time, so that a
+        # broken batch behind it does not hide the answer (`consumer.kafka.reading.read` takes all that was fetched).
         while await reader.position(partition) < end:
             for found in (await reader.getmany(partition, timeout_ms=500, max_records=1)).get(partition, ()):
                 return bool(found.offset == record.offset)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from aiokafka import TopicPartition
 
 from consumer.kafka.clients import KafkaClients, started
+from consumer.kafka.reading import read
 from state.occurrences import EARLIEST
 
 AHEAD_SECONDS = 3600.0
@@ -30,12 +31,8 @@ async def newest_time(clients: KafkaClients, partition: TopicPartition, now: flo
         end = (await clients.watermarks(reader, [partition]))[partition].high
         beginning: int = (await reader.beginning_offsets([partition]))[partition]
         for offsets in LAST_OFFSETS:
-            reader.seek(partition, max(beginning, end - offsets))
-            timestamps: list[int] = []
-            # The position passes over transaction markers; the offset of the last record does not.
-            while await reader.position(partition) < end:
-                batch = (await reader.getmany(partition, timeout_ms=500)).get(partition, ())
-                timestamps += [record.timestamp for record in batch]
+            batches = read(reader, {partition: max(beginning, end - offsets)}, {partition: end})
+            timestamps = [record.timestamp async for batch in batches for record in batch]
             if (newest := last_time(timestamps, now)) is not None or end - offsets <= beginning:
                 return newest
     return None

@@ -7,7 +7,7 @@ both.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -94,6 +94,21 @@ async def all_watermarks(
         if len(found) < len(partitions):
             await asyncio.sleep(AGAIN_SECONDS)
     return found
+
+
+async def end_at_least(reached: int, ask: Callable[[], Awaitable[int]]) -> int:
+    """The end of a partition, for which ``ask`` asks a broker; while the answer is below ``reached``, an offset up to
+    which the log has been before, it is asked for again, `STALE_END_TRIES` times in all.
+
+    An end that is below all the same is returned. Raises what ``ask`` raises.
+    """
+    end = await ask()
+    for _ in range(STALE_END_TRIES - 1):
+        if end >= reached:
+            break
+        await asyncio.sleep(STALE_END_SECONDS)
+        end = await ask()
+    return end
 
 
 async def _ask(

@@ -1,4 +1,8 @@
-"""Builds the pipelines from the configuration. This is the only place where settings become parts."""
+"""Builds the pipelines, and the stages before them, from the configuration: the only place where settings become those.
+
+What runs one takes its own settings: its member of the group (`consumer.group.membership`) and its delivery
+(`consumer.service.runner`).
+"""
 
 from consumer.config import Config, ProviderSection, needs_repartition
 from consumer.deciding.pipeline import Pipeline

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Final, Protocol
 
+from state.facts import is_label, text_of
 from state.violation import Severity
 
 LONGEST_SECONDS: Final = 7 * 86400.0
@@ -18,9 +19,6 @@ EVERY_PROVIDER: Final = "all"
 
 FIELDS: Final = ("guard", "tenant_id", "session_id", "agent_id", "resource", "event_type")
 """The fields of an event that a silence can name, besides the severity and labels."""
-
-LABEL: Final = "label."
-"""Stands before the name of a label among the fields that a silence names."""
 
 LONGEST_ID: Final = 128
 LONGEST_TEXT: Final = 1024
@@ -95,7 +93,7 @@ class Match:
         if len(self.terms) > MOST_TERMS:
             raise InvalidSilence("match", f"has more than {MOST_TERMS} terms")
         for name, text in self.terms.items():
-            if name not in FIELDS and not (name.startswith(LABEL) and len(name) > len(LABEL)):
+            if name not in FIELDS and not is_label(name):
                 raise InvalidSilence(
                     f"match.{shown(name)}", f"no such field: choose from {', '.join(FIELDS)}, label.NAME"
                 )
@@ -103,7 +101,7 @@ class Match:
                 raise InvalidSilence(f"match.{shown(name)}", f"must have 1 to {LONGEST_TEXT} characters")
         if all(not text.strip(_WILDCARD) for text in self.terms.values()):
             raise InvalidSilence("match", "matches everything: name a guard, a tenant, a session, an agent or a label")
-        tests = tuple((_reader(name), _fits(text)) for name, text in self.terms.items())
+        tests = tuple((text_of(name), _fits(text)) for name, text in self.terms.items())
         object.__setattr__(self, "_tests", tests)
 
     def fits(self, event: SilencedEvent) -> bool:
@@ -180,15 +178,6 @@ class Silence:
         if self.status is SilenceStatus.ACTIVE or self.expires_at <= at:
             return self
         return replace(self, starts_at=min(self.starts_at, at), expires_at=at)
-
-
-def _reader(name: str) -> Callable[[SilencedEvent], str | None]:
-    """How the field of this name is read of an event; None if the event lacks it."""
-    if name.startswith(LABEL):
-        label = name[len(LABEL) :]
-        return lambda event: event.labels.get(label)
-    attribute = "resource_name" if name == "resource" else name
-    return lambda event: getattr(event, attribute)
 
 
 def _fits(pattern: str) -> Callable[[str], bool]:

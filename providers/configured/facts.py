@@ -13,6 +13,7 @@ from providers.alert_summary import origin_fields, summary_fields
 from providers.notification import Notification, Resolve, Trigger
 from providers.text import one_line, shorten
 from providers.timestamps import utc
+from state.facts import LABEL, fact_of
 from state.violation import Violation
 
 Json = Any
@@ -20,8 +21,6 @@ Json = Any
 
 VALUE_LIMIT: Final = 1024
 """Characters of a text, where the placeholder says no other limit."""
-
-LABEL: Final = "label."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,7 @@ def _details(trigger: Trigger) -> dict[str, Json]:
 _PLAIN: Final = tuple(name for name in Violation.__struct_fields__ if name not in ("severity", "labels"))
 
 _OF_TRIGGERS: Final[Mapping[str, Fact]] = {
-    **{name: _of_violation(attrgetter(name)) for name in _PLAIN},
-    "resource": _of_violation(attrgetter("resource_name")),
+    **{name: _of_violation(fact_of(name)) for name in (*_PLAIN, "resource")},
     "labels": _of_violation(lambda violation: dict(violation.labels)),
     "tags": _of_violation(_own_tags),
     "severity": _of_trigger(lambda trigger: trigger.severity.label),
@@ -125,8 +123,8 @@ def is_somewhere(name: str) -> bool:
 
 
 def label(name: str) -> Fact:
-    """The label of the event with that name."""
-    return _of_violation(lambda violation: violation.labels.get(name))
+    """The label of the event that the placeholder ``label.NAME`` names."""
+    return _of_violation(fact_of(name))
 
 
 def fit(value: Json, limit: int = VALUE_LIMIT) -> Json:

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from providers.configured import facts
 from providers.configured.facts import VALUE_LIMIT, Fact, Json, Known, Told
 from providers.settings import check_address
+from state.facts import is_label
 
 LACKING: Final = "default"
 """What stands in a text for a value that the event lacks, as in a dedup key."""
@@ -61,8 +62,8 @@ class Names:
         """How to get the value of a placeholder. Raises ValueError."""
         if name in self.known.facts:
             return self.known.facts[name]
-        if self.known.labels and name.startswith(facts.LABEL) and name != facts.LABEL:
-            return facts.label(name.removeprefix(facts.LABEL))
+        if self.known.labels and is_label(name):
+            return facts.label(name)
         if _is_secret(name):
             return self._secret(name)
         what = f"{{{name}}} is not known here" if facts.is_somewhere(name) else f"unknown placeholder {{{name}}}"

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from consumer.events.keys import KEY_FIELDS, KeyTemplate
+from consumer.events.keys import KeyTemplate
 from providers.template import check_template
+from state.facts import KEY_FIELDS
 from state.violation import Severity
 
 PAGERDUTY_LIMIT = 255

@@ -5,6 +5,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.config.service import RetryConfig
 from providers.retry import Backoff, Restarts
 
 ALMOST_ONE = 1.0 - 2**-53
@@ -57,3 +58,9 @@ def test_what_fails_again_and_again_is_begun_ever_later_and_what_has_run_for_lon
         waits.append((restarts.failures, restarts.wait()))
         now += restarts.wait()
     assert waits == [(1, 1.0), (2, 2.0), (3, 4.0), (1, 1.0), (2, 2.0)]
+
+
+def test_the_settings_are_in_milliseconds() -> None:
+    retry = RetryConfig(initial_backoff_ms=500, max_backoff_ms=3000, backoff_multiplier=2)
+    assert [retry.backoff(lambda: 1).wait(failures) for failures in range(1, 6)] == [0.5, 1, 2, 3, 3]
+    assert len({retry.backoff().wait(3) for _ in range(10)}) == 10  # with jitter, unless the caller says otherwise
