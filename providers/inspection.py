@@ -48,16 +48,14 @@ class Inspector(Protocol):
         """What people see of the alert of this key behind a route: one that is open, or has changed after ``since``
         (seconds since the epoch). None if there is none.
 
-        Raises:
-            InspectionError: it could not be looked up.
+        Raises `InspectionError` if it could not be looked up.
         """
         ...
 
     async def obstacles(self, sender: Sender, route: str, timeout: float) -> Sequence[Obstacle]:
         """What stands in the way of pages through a route, as far as can be seen.
 
-        Raises:
-            InspectionError: it could not be looked up.
+        Raises `InspectionError` if it could not be looked up.
         """
         ...
 
@@ -103,8 +101,7 @@ async def look_for(
 ) -> There | NotThere:
     """Look for an alert whose trigger was accepted after ``since``, for as long as ``patience`` (seconds).
 
-    Raises:
-        InspectionError: it could not be looked up.
+    Raises `InspectionError` if it could not be looked up.
     """
     until = clock() + patience
     while True:

@@ -18,8 +18,7 @@ def check_name(name: str, taken: Collection[str] = ()) -> str:
 
     A point is not allowed in it: ``a.positions`` would be the topic of another pipeline's stage.
 
-    Raises:
-        ValueError: it is none, or is one of another pipeline, or of its stage.
+    Raises `ValueError` if it is no such name, or is one of another pipeline, or of its stage.
     """
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise ValueError(

@@ -43,9 +43,8 @@ _OF_A_CALL = re.compile(r"/+v2(?:/+(?:enqueue|change|alerts|heartbeats)(?:/.*)?)
 def check_address(url: str) -> str:
     """An address that requests may go to, as it is; a query is part of it.
 
-    Raises:
-        ValueError: not an http(s) address, plain http to another machine, or one that carries credentials or a
-            fragment.
+    Raises `ValueError` if it is not an http(s) address, if it is plain http to another machine, or if it carries
+    credentials or a fragment.
     """
     malformed = "must be an address such as https://api.example.com"
     # urlsplit drops line breaks and tabs silently; an address with them is a mistake, not a spelling.
@@ -70,8 +69,8 @@ def check_address(url: str) -> str:
 def check_endpoint(url: str) -> str:
     """The base address of an API, without a trailing slash; a path prefix is kept.
 
-    Raises:
-        ValueError: as `check_address`, and for one with a query, or that of a call (paths are appended to it).
+    Raises `ValueError` as `check_address` does, and if the address has a query, or is that of a call (paths are
+    appended to it).
     """
     if "?" in url or "#" in url:
         check_address(url.partition("?")[0].partition("#")[0])

@@ -50,8 +50,7 @@ def place_of(name: str) -> str:
 def build(name: str, settings: PipelineSettings) -> Provider:
     """The provider of this name, with its faults contained.
 
-    Raises:
-        UnusableProvider: it cannot be made; one line, which names the section.
+    Raises `UnusableProvider` if it cannot be made; the error is one line, which names the section.
     """
     kind = PROVIDERS.get(name)
     make = partial(ConfiguredProvider, name) if kind is None else kind.build

@@ -30,8 +30,8 @@ def add_compare(actions: Any) -> argparse.ArgumentParser:
 def compared(args: argparse.Namespace, config: Config) -> list[str]:
     """The two providers.
 
-    Raises:
-        UsageError: they are one, one is not configured, or a problem has another key at the one than at the other.
+    Raises `UsageError` if they are one, if one is not configured, or if a problem has another key at the one than at
+    the other.
     """
     both = [args.provider, args.other]
     if args.provider == args.other:

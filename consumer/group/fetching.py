@@ -80,8 +80,7 @@ class Fetching(Generic[T]):
     async def run(self) -> None:
         """Fetch until cancelled.
 
-        Raises:
-            KafkaError: the consumer cannot go on; and whatever else it raises.
+        Raises `KafkaError` if the consumer cannot go on, and whatever else the consumer raises.
         """
         while True:
             self.turned_at = self._clock.monotonic()

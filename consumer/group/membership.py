@@ -82,8 +82,7 @@ class MemberRunner(ABC, Generic[T]):
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set.
 
-        Raises:
-            InstanceIdTaken: another process has this member's ``group_instance_id``, and was there first.
+        Raises `InstanceIdTaken` if another process has this member's ``group_instance_id``, and was there first.
         """
         async with meanwhile(self._watch()):
             await self._run(stopping)
@@ -194,8 +193,7 @@ class MemberRunner(ABC, Generic[T]):
     async def group_progress(self) -> Mapping[int, GroupPosition]:
         """How far the group has come in each partition; empty while this process is no member.
 
-        Raises:
-            KafkaError: the group's offsets or the ends are not known.
+        Raises `KafkaError` if the group's offsets or the ends are not known.
         """
         return await self._member.progress() if self._member is not None else {}
 

@@ -151,8 +151,7 @@ class SilenceReader:
 def put(known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
     """Take what a record of the topic says.
 
-    Raises:
-        MalformedSilence: it says nothing; what is known stays as it was.
+    Raises `MalformedSilence` if the record says nothing; what is known stays as it was.
     """
     silence, written = decode(record.key, record.value), record.timestamp / 1000
     if silence is not None:

@@ -33,8 +33,7 @@ def encode(silence: Silence) -> tuple[bytes, bytes]:
 def decode(key: bytes | None, value: bytes | None) -> Silence | None:
     """What a record of the topic says; None if it deletes the silence of its key.
 
-    Raises:
-        MalformedSilence: it is none of ours.
+    Raises `MalformedSilence` if the record is no record of a silence.
     """
     if not key:
         raise MalformedSilence("the record has no key")
@@ -73,8 +72,7 @@ def to_json(silence: Silence) -> dict[str, Any]:
 def from_json(facts: object) -> Silence:
     """The silence that the JSON says.
 
-    Raises:
-        MalformedSilence: a field is missing, is not known, or is not what it must be.
+    Raises `MalformedSilence` if a field is missing, is not known, or is not what it must be.
     """
     if not isinstance(facts, Mapping):
         raise MalformedSilence("no silence: not an object")

@@ -59,8 +59,7 @@ def record_of(line: bytes, number: int) -> Record:
     """The record in a line; an event alone has its own time, and the line's ``number`` for an offset. One whose time
     is none has the timestamp 0.
 
-    Raises:
-        BrokenLine: it is no JSON object, or a record that lacks something.
+    Raises `BrokenLine` if the line is no JSON object, or a record that lacks something.
     """
     try:
         read = _LINE.decode(line)

@@ -46,8 +46,7 @@ class _Call:
 class ConfiguredProvider:
     """A `Provider`. ``now`` gives seconds since the epoch, for answers that say when to come back by a date.
 
-    Raises:
-        ValueError: a template of the settings is wrong, which they have checked.
+    Raises `ValueError` if a template of the settings is wrong, which they have checked.
     """
 
     documented_rate = Rate(1, 10)  # nothing is documented: what any provider takes

@@ -172,8 +172,7 @@ def compile_address(text: str, names: Names) -> Callable[[Told], str]:
 
     Of a secret the ``/`` stays: it is the configuration's, and can be more than one segment of a path.
 
-    Raises:
-        ValueError: it is no address, or has a placeholder before its path.
+    Raises `ValueError` if the text is no address, or has a placeholder before its path.
     """
     pieces = _parse(text, names, ADDRESS_VALUE_LIMIT)
     if any(isinstance(piece, _Placeholder) and piece.name in facts.STRUCTURED for piece in pieces):

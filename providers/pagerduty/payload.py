@@ -79,8 +79,7 @@ def _given(**texts: str | None) -> tuple[tuple[str, Template], ...]:
 class Payloads:
     """Makes the bodies of requests out of notifications, by the settings.
 
-    Raises:
-        ValueError: a template of the settings has an unknown placeholder.
+    Raises `ValueError` if a template of the settings has an unknown placeholder.
     """
 
     def __init__(self, settings: PagerDutySettings) -> None:

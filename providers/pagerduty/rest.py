@@ -143,8 +143,7 @@ class RestInspector:
     ) -> Json:
         """The answer's object; an empty one where there is no such thing, if that ``may_be_hidden``.
 
-        Raises:
-            InspectionError: there is no answer, or none that can be read.
+        Raises `InspectionError` if there is no answer, or none that can be read.
         """
         try:
             return await self._api.ask(sender, path, query, timeout, absent=_HIDDEN if may_be_hidden else ())
