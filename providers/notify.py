@@ -112,7 +112,7 @@ def failure_of(answer: Answer) -> Unavailable | None:
 
 
 def followers_of(request: Request, answer: Accepted) -> Sequence[Request]:
-    """The requests that an accepted one is followed by. Raises `ProviderFault`."""
+    """The requests that an accepted one is followed by. Raises `ProviderFault` if the provider cannot make them."""
     if request.followed_by is None or answer.receipt is None:
         return ()
     with containing("the request that follows cannot be made"):

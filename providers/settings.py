@@ -21,7 +21,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 class Settings(BaseModel):
     """The base of every part of the configuration: unknown keys are errors, values do not change.
 
-    Raises pydantic.ValidationError, whose text leaves out the input, as that may hold secrets.
+    Raises `pydantic.ValidationError` if a value is wrong; its text leaves out the input, as that may hold secrets.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
@@ -87,7 +87,7 @@ def check_endpoint(url: str) -> str:
 def check_secret(secret: SecretStr) -> SecretStr:
     """Check that a secret can be written into a header or a body unchanged, and return it.
 
-    Raises ValueError if it is empty, or has characters that no key has (a line break from a file, a space from a
+    Raises `ValueError` if it is empty, or has characters that no key has (a line break from a file, a space from a
     paste).
     """
     text = secret.get_secret_value()
@@ -101,7 +101,7 @@ def check_secret(secret: SecretStr) -> SecretStr:
 def check_retired(name: str, retired: Sequence[SecretStr], in_use: Mapping[str, str]) -> None:
     """Check the retired keys of the setting with this ``name``; ``in_use`` are the routes in use, by key.
 
-    Raises ValueError if a retired key is in use or is listed twice.
+    Raises `ValueError` if a retired key is in use or is listed twice.
     """
     seen: dict[str, int] = {}
     for index, secret in enumerate(retired):

@@ -86,7 +86,7 @@ class RememberedEnds:
     def restore(self, ends: Mapping[str, Any]) -> None:
         """Remember the ends that a checkpoint held.
 
-        Raises ValueError, TypeError or IndexError if they are malformed.
+        Raises `ValueError`, `TypeError` or `IndexError` if they are malformed.
         """
         for subject, found in ends.items():
             ended_at, key = found[:2]  # a later release may write more

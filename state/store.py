@@ -104,7 +104,7 @@ class Store:
             self._quiet.hear(key, now)
 
     def drop(self, dedup_key: str) -> None:
-        """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises KeyError if there is
+        """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises `KeyError` if there is
         none."""
         alert = self._alerts.of(dedup_key).pop(dedup_key)
         self._held_but_for_silence.pop(dedup_key)

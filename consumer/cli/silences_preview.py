@@ -38,7 +38,8 @@ async def preview(
     silence: Silence,
     now: float,
 ) -> Preview:
-    """Look at the events of the last hour as if the silence had held then. Raises what the clients raise."""
+    """Look at the events of the last hour as if the silence had held then. Raises what the clients raise if Kafka does
+    not answer as it should."""
     alertable = matched = 0
     keys: dict[str, set[str]] = {one.provider.name: set() for one in pipelines if silence.is_for(one.provider.name)}
     asked = [one for one in pipelines if one.provider.name in keys]

@@ -161,7 +161,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLett
     """The dead letter in a record of the dead-letter topic.
 
     Headers that were left out for want of room are read as: empty texts, no attempts, one occurrence, not retryable.
-    Raises ValueError with a message of one line if the record is no dead letter, or one that cannot be read.
+    Raises `ValueError` with a message of one line if the record is no dead letter, or one that cannot be read.
     """
     begin = next((index for index in reversed(range(len(headers))) if headers[index][0] == _FIRST), None)
     if begin is None:

@@ -168,7 +168,8 @@ def encode(step: Step) -> bytes:
 
 
 def decode(value: bytes | None) -> Step:
-    """The step in a record of the history topic. Fields that a later release adds are left out. Raises `NoStep`."""
+    """The step in a record of the history topic. Fields that a later release adds are left out. Raises `NoStep` if the
+    record is no step."""
     if value is None:
         raise NoStep("a record without a value")
     try:

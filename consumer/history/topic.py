@@ -53,7 +53,7 @@ class HistoryTopic:
 
     async def is_ready(self) -> bool:
         """Whether it takes history now. After `doubted` it is asked whether the topic is still there; raises
-        KafkaError, OSError and TimeoutError if nobody says."""
+        `KafkaError`, `OSError` or `TimeoutError` if nobody says."""
         if self._is_doubted:
             self._partitions = len((await self._look()).get(self.name, ()))  # created anew, it may have fewer
             self._is_doubted = False

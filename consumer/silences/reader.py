@@ -164,7 +164,7 @@ async def read_silences(
     clients: KafkaClients, partitions: Sequence[TopicPartition]
 ) -> tuple[KnownSilences, Sequence[str]]:
     """All silences of the topic as it is now, and a sentence for each record that is none. Raises what the clients
-    raise."""
+    raise if Kafka does not answer as it should."""
     wrong: list[str] = []
 
     def malformed(record: "ConsumerRecord[bytes, bytes]", error: MalformedSilence) -> None:

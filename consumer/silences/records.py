@@ -1,6 +1,7 @@
 """Records of the silences topic: the key is the silence's id, the value JSON (design section 22).
 
-Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedSilence`.
+Anybody who may write to the topic chooses its bytes: decoding gives a value, or raises `MalformedSilence` if the bytes
+mean none.
 """
 
 from collections.abc import Mapping

@@ -127,7 +127,8 @@ class RestInspector:
     async def _all(
         self, sender: Sender, name: str, query: Mapping[str, str], timeout: float, *, may_be_hidden: bool = False
     ) -> AsyncIterator[Json]:
-        """All entries of a list, page by page. Raises `InspectionError`."""
+        """All entries of a list, page by page. Raises `InspectionError` if there is no answer, or none that can be
+        read."""
         absent = _HIDDEN if may_be_hidden else ()
         held = "orchestrations" if name == "event_orchestrations" else name
         try:

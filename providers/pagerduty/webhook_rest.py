@@ -44,14 +44,16 @@ class WebhookRest:
         self._api = RestApi(base, token, Reasons([token.get_secret_value()]).read)
 
     async def dedup_keys(self, incident: str) -> Sequence[str]:
-        """Those of all alerts of the incident; none if there is no such incident. Raises `LookupFailed`."""
+        """Those of all alerts of the incident; none if there is no such incident. Raises `LookupFailed` if the
+        provider's API does not answer as it should."""
         keys = [
             one.get("alert_key") async for one in self._all(f"/incidents/{quote(incident, safe='')}/alerts", "alerts")
         ]
         return list(dict.fromkeys(key for key in keys if isinstance(key, str) and key))
 
     async def subscriptions(self) -> Sequence[Subscription]:
-        """All webhook subscriptions of the account. Raises `LookupFailed`."""
+        """All webhook subscriptions of the account. Raises `LookupFailed` if the provider's API does not answer as it
+        should."""
         found = []
         async for one in self._all("/webhook_subscriptions", "webhook_subscriptions"):
             method, id = one.get("delivery_method"), one.get("id")
@@ -62,7 +64,7 @@ class WebhookRest:
         return found
 
     async def enable(self, subscription: Subscription) -> None:
-        """Let it be sent again. Raises `LookupFailed`."""
+        """Let it be sent again. Raises `LookupFailed` if the provider's API does not answer as it should."""
         path = f"/webhook_subscriptions/{quote(subscription.id, safe='')}/enable"
         try:
             await self._api.ask(self._sender, path, {}, self._timeout, method="POST")
@@ -70,7 +72,8 @@ class WebhookRest:
             raise LookupFailed(str(error)) from None
 
     async def _all(self, path: str, name: str) -> AsyncIterator[Json]:
-        """The entries of a list; none where there is no such thing. Raises `LookupFailed`."""
+        """The entries of a list; none where there is no such thing. Raises `LookupFailed` if the provider's API does
+        not answer as it should."""
         try:
             async for entry in self._api.pages(
                 self._sender, path, name, {}, self._timeout, size=PAGE, at_most=MOST_PAGES, absent=(_NO_SUCH_THING,)

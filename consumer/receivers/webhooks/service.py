@@ -64,7 +64,8 @@ async def taking_webhooks(
     answer_within: float = ANSWER_SECONDS,
 ) -> AsyncIterator[int]:
     """Take webhooks for the length of the block; yields the port. ``dedup_keys`` look up, by provider, those of an
-    incident that a webhook names by its id only. ``answer_within`` is in seconds. Raises `ServerError`."""
+    incident that a webhook names by its id only. ``answer_within`` is in seconds. Raises `ServerError` if the address
+    cannot be listened on, and `UnusableFiles` if a certificate file cannot be used."""
     settings, log = config.webhooks, log.bind(section="webhooks")
     room = Room(MAX_WAITING_BYTES)
     connections = Connections(most_connections(MAX_CONNECTIONS, log), MAX_UNPROVED_BYTES)

@@ -79,7 +79,7 @@ class Way:
         self._refused, self._unread, self._unmatched = Seldom(), Seldom(), Seldom()
 
     async def post(self, request: web.Request, sender: WebhookSender) -> web.Response:
-        """Answer one webhook. Raises `RequestRefused`."""
+        """Answer one webhook. Raises `RequestRefused` for every answer but 200."""
         began, outcome = perf_counter(), "unknown"
         try:
             outcome = await self.answering.outcome_of(lambda: self._within(request, sender))
@@ -119,7 +119,8 @@ class Way:
             return await self._read(body, request, sender)
 
     async def _theirs(self, request: web.Request, sender: WebhookSender, lease: Growing) -> bytes:
-        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `RequestRefused`.
+        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `RequestRefused` if it
+        is not the provider's, or could not be read.
 
         A ``Content-Encoding`` that is not known, or not true, is no reason to refuse what the provider has sent: the
         body is taken as it came, and shows whether it can be read.

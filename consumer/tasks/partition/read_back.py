@@ -14,7 +14,8 @@ from providers.errors import text_of
 from state.violation import Record
 
 ReadRecords = Callable[[Collection[Place]], AsyncGenerator[Record, None]]
-"""Reads the records at these places; none of those that are not there (any more). Raises KafkaError, OSError."""
+"""Reads the records at these places; none of those that are not there (any more). Raises `KafkaError` or `OSError` if
+Kafka does not answer as it should."""
 
 AT_A_TIME: Final = 200
 """So many events at most are read back before a checkpoint, so that none waits for long."""
