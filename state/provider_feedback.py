@@ -281,8 +281,9 @@ def _heard(alert: Alert, it: Happened) -> Heard:
 
 
 def _closed(alert: Alert, it: Happened) -> Alert:
-    """The alert without its incident, and without what was silenced and counted into that. A repetition of what has
-    closed that is older from now on, and the next incident has another id."""
+    """The alert after its incident was closed. It has no incident, and no longer the silenced occurrences that counted
+    into that one. If the same closing is told again, it is older than what the alert has heard, and is ignored. The
+    next incident has another id."""
     heard = replace(_heard(alert, it), at=nextafter(it.at, inf), incident=None)
     return replace(
         alert, status=Status.OPEN, acknowledging=False, is_at_provider=False, failed=0, heard=heard, held=untold(alert)

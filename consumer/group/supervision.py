@@ -188,7 +188,7 @@ class Supervision(Generic[T]):
             self._metrics.task_trouble()
             self._log.error("task_stands_still", partition=partition.partition, error=str(error))
 
-    # told
+    # what is logged
 
     def tell_restored(self, assigned: Collection[TopicPartition] | None) -> None:
         """Log once that all assigned partitions are restored, and again after one of them had failed."""

@@ -153,8 +153,8 @@ class TaskSteps:
         return noted
 
     def silenced(self, alert: Alert, silence: str, *, is_of_event: bool = True) -> Alert:
-        """The silence of this id keeps the alert from being told: its last event, or (not ``is_of_event``) all that has
-        occurred since it was resolved."""
+        """The silence of this id keeps the provider from being told of the alert's last event or, if not
+        ``is_of_event``, of all that has occurred since the alert was resolved."""
         if not self.are_kept:
             return alert
         held = alert.held

@@ -21,16 +21,16 @@ from consumer.silences.silence import Silence, SilencedEvent
 from providers.retry import Backoff, Restarts
 
 Malformed = Callable[["ConsumerRecord[bytes, bytes]", MalformedSilence], None]
-"""Told of each record that is no silence."""
+"""This is called with each record that is no silence."""
 
 FETCH_TIMEOUT_MS = 500
 
 LOOK_SECONDS = 60.0
-"""Between two looks whether the topic is there: without it nothing is silenced."""
+"""Seconds between two looks whether the topic exists. Without the topic, nothing is silenced."""
 
 UNREAD_SECONDS = 30.0
-"""For so long a member that cannot read the topic waits at most. Then it decides without it: a page too many is better
-than none."""
+"""How many seconds a member that cannot read the topic waits at most. Then it decides events as if nothing were
+silenced: a page too many is better than none."""
 
 
 class SilenceReader:

@@ -170,8 +170,8 @@ class Silence:
         return (self.match, self.include_critical) == (other.match, other.include_critical)
 
     def goes_on_from(self, before: "Silence") -> bool:
-        """Whether this, under the same id, is still the silence that it was ``before``: one that ends earlier or later.
-        Else what that held is held no longer."""
+        """Whether this silence is still the one that it was ``before`` under the same id, perhaps with another end. If
+        it is not, the alerts that the earlier one kept silent are silent no longer."""
         return self.is_of_same_events(before) and self.scope == before.scope and self.starts_at <= before.expires_at
 
     def as_written(self, at: float) -> "Silence":

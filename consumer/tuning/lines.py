@@ -74,7 +74,8 @@ def record_of(line: bytes, number: int) -> Record:
         return Record("", 0, number, _milliseconds(read.timestamp), None, line)
     key = None if facts.key is None else facts.key.encode()
     value = None if read.value is UNSET else bytes(read.value)
-    if facts.key_base64 is None and read.value_base64 is None and not facts.headers:  # as most are
+    # Most records are text without headers, and there is nothing to decode.
+    if facts.key_base64 is None and read.value_base64 is None and not facts.headers:
         return Record(facts.topic, facts.partition, facts.offset, facts.timestamp, key, value)
     try:
         if facts.key_base64 is not None:

@@ -104,7 +104,7 @@ class ConfiguredProvider:
         one."""
         match notification:
             case Trigger():
-                # What the provider may not have any more cannot be updated there.
+                # The provider may no longer have an alert that is being reopened, so it is triggered, not updated.
                 call = self._update if notification.again and not notification.reopens else self._trigger
             case Acknowledge():
                 call = self._acknowledge

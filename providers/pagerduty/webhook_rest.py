@@ -44,7 +44,7 @@ class WebhookRest:
         self._api = RestApi(base, token, Reasons([token.get_secret_value()]).read)
 
     async def dedup_keys(self, incident: str) -> Sequence[str]:
-        """Those of all alerts of the incident; none if there is no such incident. Raises `LookupFailed` if the
+        """The dedup keys of all alerts of the incident; none if there is no such incident. Raises `LookupFailed` if the
         provider's API does not answer as it should."""
         keys = [
             one.get("alert_key") async for one in self._all(f"/incidents/{quote(incident, safe='')}/alerts", "alerts")
@@ -64,7 +64,8 @@ class WebhookRest:
         return found
 
     async def enable(self, subscription: Subscription) -> None:
-        """Let it be sent again. Raises `LookupFailed` if the provider's API does not answer as it should."""
+        """Enable a disabled subscription, so that webhooks are sent to it again. Raises `LookupFailed` if the
+        provider's API does not answer as it should."""
         path = f"/webhook_subscriptions/{quote(subscription.id, safe='')}/enable"
         try:
             await self._api.ask(self._sender, path, {}, self._timeout, method="POST")

@@ -194,7 +194,8 @@ class Restoration:
         while dedup_keys:
             dedup_key = dedup_keys.pop()
             self._store.write_again(dedup_key)
-            self._store.write_again(BESIDE_PREFIX + dedup_key)  # its tombstone
+            # The store has no alert of this key, so a tombstone is written.
+            self._store.write_again(BESIDE_PREFIX + dedup_key)
             yield
 
     def _has(self, dedup_key: str) -> bool:
