@@ -19,7 +19,7 @@ from state.violation import Violation
 T = TypeVar("T")
 
 LEAST_KEY_LIMIT: Final = 64
-"""Characters of a dedup key that a provider has to take: a longer one that is cut ends in a digest."""
+"""How many characters of a dedup key a provider has to accept at least: a longer key that is cut ends in a digest."""
 
 
 class ProviderFault(Exception):

@@ -16,17 +16,18 @@ from providers.notify import Sender
 from providers.provider import Provider
 
 PATIENCE: Final = 20.0
-"""Seconds after which what was accepted is taken for not there: the provider works on it after its answer."""
+"""After so many seconds an accepted alert that cannot be found counts as missing. The provider still works on an alert
+after its answer."""
 
 LOOK: Final = 2.0
-"""Seconds between two looks for it."""
+"""Seconds between two looks for an accepted alert."""
 
 SLACK: Final = 120.0
 """Seconds by which the provider's clock and this one may differ."""
 
 RESULTS: Final = ("paged", "obstructed", "missing", "unknown")
-"""What an inspection finds: nothing stands in the way, or the alert is there; something does; an alert that was
-accepted is not there; it could not be found out."""
+"""What an inspection finds. ``paged``: the alert is there, or nothing stands in the way; ``obstructed``: something
+stands in the way; ``missing``: an alert that was accepted is not there; ``unknown``: that could not be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class RouteInspection:
         )
 
     def accepted(self, route: str, dedup_key: str) -> None:
-        """A trigger was accepted through this route. Never waits."""
+        """Note that a trigger was accepted through this route. This never waits."""
         one = self._watched.get(self._provider.integration_of(route))
         if one is not None and one.told is None and self._clock() >= one.next_look:
             one.told = (dedup_key, self._wall())

@@ -105,7 +105,7 @@ async def check(sender: Sender, provider: Provider, route: str, timeout: float) 
 
 
 def failure_of(answer: Answer) -> Unavailable | None:
-    """The answer, if the request is to be made again."""
+    """The failure that an answer means, if the request is to be made again; else None."""
     if isinstance(answer, Throttled):
         return Unavailable(429, answer.reason, answer.retry_after)
     return answer if isinstance(answer, Unavailable) else None

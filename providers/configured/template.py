@@ -30,7 +30,7 @@ LACKING: Final = "default"
 """What stands in a text for a value that the event lacks, as in a dedup key."""
 
 ADDRESS_VALUE_LIMIT: Final = 512
-"""Characters of one value in an address."""
+"""How many characters of one value are kept in an address."""
 
 _HIGHEST_LIMIT: Final = 100_000
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")

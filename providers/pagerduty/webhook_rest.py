@@ -17,7 +17,8 @@ from providers.pagerduty.rest_api import Json, RestApi, RestError
 from providers.webhook import LookupFailed
 
 PAGE: Final = 10
-"""Entries of a list that are asked for at once: an alert can have a long body, and no more is read than that of ten."""
+"""How many entries of a list are asked for at once. An alert can have a long body, and so at most ten are read at a
+time."""
 
 MOST_PAGES: Final = 20
 
