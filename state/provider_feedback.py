@@ -20,7 +20,7 @@ from state.occurrences import ELSEWHERE
 from state.violation import Record
 
 DATE_SECONDS = 1.0
-"""How exactly a ``Date`` is known: it has whole seconds."""
+"""How many seconds a ``Date`` can be off: it has whole seconds."""
 
 
 class What(Enum):
@@ -36,7 +36,7 @@ class What(Enum):
 
 
 _CHANGES = frozenset({What.ACKNOWLEDGED, What.UNACKNOWLEDGED, What.RESOLVED, What.REOPENED})
-"""What changes the alert; the rest is for its history."""
+"""The happenings that change the alert; all others only stand in its history."""
 
 
 class Happened(Struct, frozen=True, gc=False):

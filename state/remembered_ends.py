@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 REMEMBERED_SECONDS = 900.0
-"""For so many seconds, by event time, an end is remembered."""
+"""How many seconds, by event time, an end is remembered."""
 
 MOST = 10_000
 """How many ends are remembered. Beyond that, the one that was remembered longest ago is forgotten first."""
