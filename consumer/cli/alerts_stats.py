@@ -22,7 +22,7 @@ from consumer.tuning.topic import records_since
 from providers.errors import UserError
 
 _SHOWN: Final = 50
-"""Groups that are shown to people, unless they ask for more."""
+"""How many groups are shown to people, unless they ask for more."""
 
 _CLOCK_SECONDS: Final = 600.0
 

@@ -17,7 +17,7 @@ from consumer.tuning.order import Timed, Times
 from consumer.tuning.topic import records_since
 
 Take = Callable[[Sequence[Timed]], bool]
-"""Takes records; whether more are wanted."""
+"""Takes records. Returns whether more are wanted."""
 
 
 def since(text: str) -> float:

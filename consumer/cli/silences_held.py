@@ -25,7 +25,7 @@ class Holds:
 
 
 Silenced = Mapping[str, Collection[Alert]]
-"""The alerts of which something is silenced that nobody was told of, by provider."""
+"""By provider, the alerts that have silenced occurrences of which nobody was told."""
 
 
 async def read_silenced(config: Config, clients: KafkaClients, partitions: Partitions) -> Silenced:

@@ -15,7 +15,7 @@ from consumer.silences.silence import Silence
 LOOKS_BACK_SECONDS: Final = 3600.0
 
 MOST_RECORDS: Final = 200_000
-"""Records of the newest that are looked at, of all partitions together: somebody waits for the answer."""
+"""How many of the newest records are looked at, of all partitions together: a person waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)

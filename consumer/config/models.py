@@ -188,7 +188,7 @@ class AlertingConfig(Settings):
 
     @property
     def filter(self) -> Filter:
-        """Which denials are alertable."""
+        """The filter that decides which denials are alertable."""
         return Filter(
             self.min_severity,
             self.include_guards,

@@ -40,7 +40,7 @@ class Inbox(Protocol):
         ...
 
     def reset(self, partition: int, offset: int) -> None:
-        """The topic was created anew; the partition begins at ``offset`` now."""
+        """Begin again at ``offset``, because the topic was created anew."""
         ...
 
     @property

@@ -41,7 +41,7 @@ TICK_SECONDS = 1.0
 """Seconds between two ticks of the tasks."""
 
 STOP_SECONDS = 10.0
-"""Seconds for leaving the group, which waits for a broker that may be gone."""
+"""How many seconds the member waits at most while it leaves the group, since the broker may be gone."""
 
 DRAIN_SHARE = 0.8
 """The part of the grace that is for answers to requests on the wire; the rest is for the last checkpoints and the last

@@ -35,7 +35,7 @@ from consumer.timing.waiting import meanwhile, set_within
 from providers.retry import Backoff, Restarts
 
 RESTORES_AT_A_TIME = 4
-"""Partitions whose state is restored at the same time: each has its whole state in memory twice for a moment."""
+"""How many partitions are restored at the same time: each has its whole state in memory twice for a moment."""
 
 T = TypeVar("T", bound=PartitionTask[Any])
 

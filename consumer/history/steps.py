@@ -17,11 +17,11 @@ from state.remembered_ends import is_session
 from state.violation import Violation
 
 EARLY_SECONDS: Final = 300.0
-"""An alert that people end so soon after it was told was probably noise."""
+"""An alert that people end within so many seconds after it was told was probably noise."""
 
 
 STEP_BYTES: Final = 300
-"""What a step takes in memory, about: the texts in it are mostly shared."""
+"""About how many bytes a step takes in memory: the texts in it are mostly shared."""
 
 
 @dataclass(frozen=True, slots=True)

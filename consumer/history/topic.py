@@ -62,7 +62,7 @@ class HistoryTopic:
         return self.is_there
 
     def doubted(self) -> None:
-        """It has not answered for long: it, or all of Kafka, may be gone."""
+        """Note that the topic has not answered for long: the topic, or all of Kafka, may be gone."""
         self._is_doubted = True
 
     def partition(self, task: int) -> int:

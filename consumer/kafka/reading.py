@@ -33,7 +33,8 @@ RECORD_SECONDS = 5.0
 """Time limit for reading one record: a person waits for it, and for the rest of the answer."""
 
 READ_OVER = 64
-"""So many records that nobody wants are read between two that are wanted: to begin anew takes longer."""
+"""If at most so many unwanted records are between two wanted ones, they are read as well: to begin anew takes
+longer."""
 
 RECORD_BYTES = 64 * 1024
 """How much a fetch asks for where one record is wanted. A larger record comes whole all the same (KIP-74)."""

@@ -15,7 +15,7 @@ from consumer.silences.silence import InvalidSilence, Match, Silence, SilenceSta
 from state.violation import SEVERITY_BY_LABEL
 
 LARGEST_BYTES: Final = 64 * 1024
-"""Of a record; a larger one is none of ours."""
+"""The most bytes of a record; a larger one is none of ours."""
 
 _TIMES = ("created_at", "starts_at", "expires_at")
 _TEXTS = ("id", "scope", "reason", "created_by")

@@ -20,12 +20,12 @@ FIELDS: Final = ("guard", "tenant_id", "session_id", "agent_id", "resource", "ev
 """The fields of an event that a silence can name, besides the severity and labels."""
 
 LABEL: Final = "label."
-"""Stands before the name of a label among the fields that a silence names."""
+"""The prefix of a label's name among the fields that a silence names."""
 
 LONGEST_ID: Final = 128
 LONGEST_TEXT: Final = 1024
 MOST_TERMS: Final = 32
-"""Bounds of what a record may hold, in characters and terms."""
+"""The most characters and terms that a record may hold."""
 
 _WILDCARD = "*"
 
@@ -60,11 +60,11 @@ class SilenceStatus(Enum):
     """What became of a silence, as its record says."""
 
     ACTIVE = "active"
-    """It holds from its start to its end."""
+    """The silence holds from its start to its end."""
     EXPIRED = "expired"
-    """Its end has passed, and somebody has tidied up."""
+    """The silence's end has passed, and somebody has tidied up."""
     REVOKED = "revoked"
-    """Somebody has ended it before its time; its end is that moment."""
+    """Somebody has ended the silence before its time; its end is that moment."""
 
 
 class InvalidSilence(ValueError):
@@ -147,7 +147,7 @@ class Silence:
             raise InvalidSilence("expires_at", f"must lie within {LONGEST_SECONDS / 86400:.0f} days of its start")
 
     def is_for(self, provider: str) -> bool:
-        """Whether it holds at this provider."""
+        """Whether the silence holds at this provider."""
         return self.scope in (EVERY_PROVIDER, provider)
 
     def silences(self, event: SilencedEvent, at: float) -> bool:

@@ -38,7 +38,7 @@ class _Line(Struct, gc=False, omit_defaults=True):
     value: Raw | UnsetType = UNSET
     value_base64: Text = None
     timestamp: Text = None
-    """That of an event alone."""
+    """The time of an event that stands alone in its line, without a record."""
 
 
 class _Anything(Struct, gc=False):
@@ -52,7 +52,7 @@ _ENCODER: Final = Encoder()
 
 
 class BrokenLine(ValueError):
-    """A line that is neither; it says why."""
+    """A line that is neither a record nor an event; the error says why."""
 
 
 def record_of(line: bytes, number: int) -> Record:

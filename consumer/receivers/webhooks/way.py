@@ -30,13 +30,13 @@ from providers.pagerduty.webhook import WEBHOOK_ID
 from providers.webhook import DedupKeys, LookupFailed, Malformed, Nothing, ReadWebhook, Said
 
 LARGEST_BODY = 256 << 10
-"""Bytes: what PagerDuty sends at most."""
+"""The largest body that is accepted, in bytes: PagerDuty sends no larger ones."""
 
 ANSWER_SECONDS = 4.0
-"""From the head of a webhook to its answer. PagerDuty waits for 5 s."""
+"""The longest time in seconds from the head of a webhook to its answer. PagerDuty waits for 5 s."""
 
 LONGEST_KEY = 512
-"""Characters of a dedup key of ours, at any provider."""
+"""The most characters of a dedup key of ours, at any provider."""
 
 _WEBHOOK = b"webhook"
 

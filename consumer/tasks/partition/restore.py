@@ -15,15 +15,15 @@ from state.partition_records import Found, StateRecords
 from state.records import CorruptState, Position, decode_counts, decode_position
 
 TELL_RECORDS = 100_000
-"""Records that are read between two log lines about the progress."""
+"""How many records are read between two log lines about the progress."""
 
 SILENT_SECONDS = 30.0
 """Seconds after which a state partition that gives no record counts as not answering. Its task then fails, which frees
 its place among the tasks that restore, and is built again later."""
 
 READ_RECORDS = 1000
-"""Records that are fetched at a time. With four partitions being restored at once, the event loop is free again after
-20 ms at most."""
+"""How many records are fetched at a time. With four partitions being restored at once, the event loop is free again
+after 20 ms at most."""
 
 
 class StateRefused(Exception):

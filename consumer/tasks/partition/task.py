@@ -41,7 +41,7 @@ PROGRESS_SECONDS = 5.0
 """Seconds after which a checkpoint is written although nothing but the position has changed (design section 6.4)."""
 
 SLICE = 256
-"""Records that are decided before the event loop may run something else."""
+"""How many records are decided before the event loop may run something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
