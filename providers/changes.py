@@ -18,16 +18,18 @@ from providers.provider import Provider, Request
 from state.violation import Violation
 
 MOST_WAITING: Final = 500
-"""Change events that wait, for all integrations of a provider together; of more, the oldest of their own go."""
+"""How many change events of a provider may wait, over all its integrations. Beyond that, the oldest ones of the
+integration whose event comes are dropped."""
 
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of the events that they were made of."""
+"""How many bytes all events may have together from which the waiting change events are made."""
 
 LONGEST_WAIT: Final = 900.0
-"""Seconds after which one that waits is dropped: it explains nothing that happens now."""
+"""A change event that has waited for so many seconds is dropped, because it explains nothing that happens now."""
 
 PAUSE: Final = 60.0
-"""Seconds in which nothing leaves after an answer that says to come back later, unless that named others."""
+"""For so many seconds no change event leaves after an answer that says to come back later, unless the answer named
+another number."""
 
 LOOK: Final = 1.0
 """Seconds between two looks whether there is room beside the alerts."""
@@ -38,10 +40,10 @@ RESULTS: Final = ("accepted", "rejected", "failed", "dropped")
 
 @runtime_checkable
 class TellsChanges(Protocol):
-    """What a provider has besides that shows change events."""
+    """What a provider has in addition if it shows change events."""
 
     changes: Collection[str]
-    """The categories of allowed events that are told; none: it is not configured."""
+    """The categories of allowed events that the provider is told of; none if change events are not configured."""
 
     def change(self, violation: Violation) -> Request | None:
         """The change event about an action that was allowed; None where its route takes none."""
@@ -102,7 +104,7 @@ class Changes:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """How many change events wait."""
         return self._number
 
     def offer(self, violation: Violation, size: int) -> None:

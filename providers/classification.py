@@ -23,10 +23,10 @@ OUTAGE_STATUSES: Final = frozenset({408, 425})
 """The 4xx statuses that mean "later" instead of "never"."""
 
 UNKNOWN_STATUSES: Final = frozenset({408, 504})
-"""Statuses that say that somebody stopped waiting for the request: it may still land."""
+"""The statuses that say that somebody stopped waiting for the request, which may still arrive at the provider."""
 
 MAX_RETRY_AFTER: Final = 3600.0
-"""Seconds. A longer ``Retry-After`` is cut to this."""
+"""The longest ``Retry-After`` in seconds; a longer one is cut to this."""
 
 REASON_LIMIT: Final = 500
 """How many characters of a provider's text are kept as the reason of an answer."""

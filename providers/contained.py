@@ -19,7 +19,7 @@ from state.violation import Violation
 T = TypeVar("T")
 
 LEAST_KEY_LIMIT: Final = 64
-"""Characters of a dedup key that a provider has to take: a longer one that is cut ends in a digest."""
+"""How many characters of a dedup key a provider has to accept at least: a longer key that is cut ends in a digest."""
 
 
 class ProviderFault(Exception):
@@ -78,8 +78,7 @@ class Contained:
     What can be asked once is asked here. ``requests`` and ``check`` raise nothing but `ProviderFault`, of which
     `providers.notify` makes an outage; the other methods raise nothing.
 
-    Raises:
-        ProviderFault: it does not keep the protocol: it cannot be used at all.
+    Raises `ProviderFault` if the other provider does not keep the protocol: it cannot be used at all.
     """
 
     def __init__(self, name: str, provider: Provider) -> None:
@@ -126,8 +125,7 @@ class Contained:
     def requests(self, route: str, notification: Notification) -> Sequence[Request]:
         """The requests of one notification, in order.
 
-        Raises:
-            ProviderFault: there are none, by a fault of the provider.
+        Raises `ProviderFault` if there are none, by a fault of the provider.
         """
         try:
             return tuple([_is(Request, it, "a request") for it in self.provider.requests(route, notification)])
@@ -137,8 +135,7 @@ class Contained:
     def check(self, route: str) -> Request | None:
         """The check of a route's key, if there is one.
 
-        Raises:
-            ProviderFault: there is none, by a fault of the provider.
+        Raises `ProviderFault` if the check cannot be made, by a fault of the provider.
         """
         with containing("the check cannot be made"):
             request = self.provider.check(route)

@@ -58,7 +58,7 @@ class Heartbeat:
     async def run(self) -> None:
         """Ping until cancelled.
 
-        Raises nothing but CancelledError: a heartbeat that fails must not stop the service that it vouches for.
+        Raises nothing but `CancelledError`: a heartbeat that fails must not stop the service that it vouches for.
         """
         await self._look()
         while True:

@@ -78,7 +78,7 @@ def create_session(max_in_flight: int) -> aiohttp.ClientSession:
 def environment_proxy(url: URL) -> URL | None:
     """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` name for this address, if any.
 
-    Raises ValueError if the environment names a proxy that is no address.
+    Raises `ValueError` if the environment names a proxy that is no address.
     """
     proxy = getproxies().get(url.scheme)
     if not proxy or proxy_bypass(url.host or ""):
@@ -103,7 +103,7 @@ class HttpSender:
         Without a status the result is `Unavailable`, and ``unknown`` unless the request was certainly not sent.
         Redirects are not followed.
 
-        Raises nothing but CancelledError, which drops the connection.
+        Raises nothing but `CancelledError`, which drops the connection.
         """
         try:
             body = None if request.body is None else orjson.dumps(request.body)

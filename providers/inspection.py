@@ -16,17 +16,18 @@ from providers.notify import Sender
 from providers.provider import Provider
 
 PATIENCE: Final = 20.0
-"""Seconds after which what was accepted is taken for not there: the provider works on it after its answer."""
+"""After so many seconds an accepted alert that cannot be found counts as missing. The provider still works on an alert
+after its answer."""
 
 LOOK: Final = 2.0
-"""Seconds between two looks for it."""
+"""Seconds between two looks for an accepted alert."""
 
 SLACK: Final = 120.0
 """Seconds by which the provider's clock and this one may differ."""
 
 RESULTS: Final = ("paged", "obstructed", "missing", "unknown")
-"""What an inspection finds: nothing stands in the way, or the alert is there; something does; an alert that was
-accepted is not there; it could not be found out."""
+"""What an inspection finds. ``paged``: the alert is there, or nothing stands in the way; ``obstructed``: something
+stands in the way; ``missing``: an alert that was accepted is not there; ``unknown``: that could not be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,14 @@ class Inspector(Protocol):
         """What people see of the alert of this key behind a route: one that is open, or has changed after ``since``
         (seconds since the epoch). None if there is none.
 
-        Raises:
-            InspectionError: it could not be looked up.
+        Raises `InspectionError` if it could not be looked up.
         """
         ...
 
     async def obstacles(self, sender: Sender, route: str, timeout: float) -> Sequence[Obstacle]:
         """What stands in the way of pages through a route, as far as can be seen.
 
-        Raises:
-            InspectionError: it could not be looked up.
+        Raises `InspectionError` if it could not be looked up.
         """
         ...
 
@@ -103,8 +102,7 @@ async def look_for(
 ) -> There | NotThere:
     """Look for an alert whose trigger was accepted after ``since``, for as long as ``patience`` (seconds).
 
-    Raises:
-        InspectionError: it could not be looked up.
+    Raises `InspectionError` if it could not be looked up.
     """
     until = clock() + patience
     while True:
@@ -171,7 +169,7 @@ class RouteInspection:
         )
 
     def accepted(self, route: str, dedup_key: str) -> None:
-        """A trigger was accepted through this route. Never waits."""
+        """Note that a trigger was accepted through this route. This never waits."""
         one = self._watched.get(self._provider.integration_of(route))
         if one is not None and one.told is None and self._clock() >= one.next_look:
             one.told = (dedup_key, self._wall())

@@ -11,7 +11,7 @@ _RANDOM_BYTES: Final = 16
 _PORTS: Final = {"http": 80, "https": 443}
 
 DEFAULT_ROUTE: Final = "default"
-"""The name of the route of what no other route is for."""
+"""The name of the route that is taken where no other route fits."""
 
 CHECKED: Final = "clawdstrike-alerting-check-"
 """The prefix of the dedup key or alias by which a key is checked: no alert has that name."""

@@ -18,7 +18,7 @@ class KeyedRoutes:
         """The key of each route."""
         self.names: Sequence[str] = tuple(self.keys)
         self.retired: Sequence[str] = tuple(past)
-        """The routes through which only what was opened by their keys is ended."""
+        """The routes of retired keys: only acknowledges and resolves go through them."""
         self._by_guard = _named(self.names, "by_guard:")
         self._by_tenant = _named(self.names, "by_tenant:")
         by_severity = _named(self.names, "by_severity:")

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Mistake = tuple[tuple[str | int, ...], str]
-"""Where in the model something is wrong, and what: a line without the value, which may be a secret."""
+"""The place in the model where something is wrong, and a line that says what. The line leaves out the value, which may
+be a secret."""
 
 
 def located(model: type[BaseModel], mistakes: Iterable[Mistake]) -> ValidationError:

@@ -10,8 +10,8 @@ from urllib.parse import quote
 REDACTED: Final = "[secret]"
 
 SHORTEST: Final = 8
-"""The least characters of a secret that is looked for. A shorter one is part of many ordinary words: without it they
-would be unreadable, and would betray the secret by what they lack."""
+"""A secret is looked for only if it has at least so many characters. A shorter one is part of many ordinary words: with
+it cut out, these would be unreadable, and what they lack would betray the secret."""
 
 
 class Mask:

@@ -5,10 +5,10 @@ from collections.abc import Collection
 from typing import Final
 
 LONGEST_NAME: Final = 48
-"""Characters. Kafka's names have at most 249, of which the prefixes are the user's."""
+"""The most characters of a pipeline's name. Kafka's names have at most 249, of which the prefixes are the user's."""
 
 STAGE_SUFFIX: Final = "-repartition"
-"""What the group of a repartition stage ends in, behind the pipeline's name."""
+"""The end of the name of a repartition stage's group, behind the pipeline's name."""
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?", re.ASCII)
 
@@ -18,8 +18,7 @@ def check_name(name: str, taken: Collection[str] = ()) -> str:
 
     A point is not allowed in it: ``a.positions`` would be the topic of another pipeline's stage.
 
-    Raises:
-        ValueError: it is none, or is one of another pipeline, or of its stage.
+    Raises `ValueError` if it is no such name, or is one of another pipeline, or of its stage.
     """
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise ValueError(

@@ -105,14 +105,14 @@ async def check(sender: Sender, provider: Provider, route: str, timeout: float) 
 
 
 def failure_of(answer: Answer) -> Unavailable | None:
-    """The answer, if the request is to be made again."""
+    """The failure that an answer means, if the request is to be made again; else None."""
     if isinstance(answer, Throttled):
         return Unavailable(429, answer.reason, answer.retry_after)
     return answer if isinstance(answer, Unavailable) else None
 
 
 def followers_of(request: Request, answer: Accepted) -> Sequence[Request]:
-    """The requests that an accepted one is followed by. Raises `ProviderFault`."""
+    """The requests that an accepted one is followed by. Raises `ProviderFault` if the provider cannot make them."""
     if request.followed_by is None or answer.receipt is None:
         return ()
     with containing("the request that follows cannot be made"):

@@ -29,11 +29,11 @@ from providers.settings import PipelineSettings
 from state.violation import Violation
 
 Classify = Callable[[int, Mapping[str, str], bytes], Answer]
-"""Status, headers and body of an answer to what it means, as `Provider.classify`."""
+"""Reads an answer, as `Provider.classify` does: its status, headers and body become what it means."""
 ENTRY_POINTS: Final = "clawdstrike_alerting.providers"
 """The group of entry points by which a distribution brings providers; each is a `ProviderKind`."""
 MAX_ANSWER: Final = 64 * 1024
-"""Bytes of an answer's body that are read, unless its request says another number."""
+"""How many bytes of an answer's body are read, unless its request names another number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,5 +10,5 @@ class Sender(Protocol):
     """What makes requests; `providers.http.HttpSender`, or a test's stand-in."""
 
     async def send(self, request: Request, classify: Classify, timeout: float) -> Answer:
-        """Make one request and say what its answer means. Raises nothing but CancelledError."""
+        """Make one request and say what its answer means. Raises nothing but `CancelledError`."""
         ...

@@ -21,7 +21,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 class Settings(BaseModel):
     """The base of every part of the configuration: unknown keys are errors, values do not change.
 
-    Raises pydantic.ValidationError, whose text leaves out the input, as that may hold secrets.
+    Raises `pydantic.ValidationError` if a value is wrong; its text leaves out the input, as that may hold secrets.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
@@ -43,9 +43,8 @@ _OF_A_CALL = re.compile(r"/+v2(?:/+(?:enqueue|change|alerts|heartbeats)(?:/.*)?)
 def check_address(url: str) -> str:
     """An address that requests may go to, as it is; a query is part of it.
 
-    Raises:
-        ValueError: not an http(s) address, plain http to another machine, or one that carries credentials or a
-            fragment.
+    Raises `ValueError` if it is not an http(s) address, if it is plain http to another machine, or if it carries
+    credentials or a fragment.
     """
     malformed = "must be an address such as https://api.example.com"
     # urlsplit drops line breaks and tabs silently; an address with them is a mistake, not a spelling.
@@ -70,8 +69,8 @@ def check_address(url: str) -> str:
 def check_endpoint(url: str) -> str:
     """The base address of an API, without a trailing slash; a path prefix is kept.
 
-    Raises:
-        ValueError: as `check_address`, and for one with a query, or that of a call (paths are appended to it).
+    Raises `ValueError` as `check_address` does, and if the address has a query, or is that of a call (paths are
+    appended to it).
     """
     if "?" in url or "#" in url:
         check_address(url.partition("?")[0].partition("#")[0])
@@ -88,7 +87,7 @@ def check_endpoint(url: str) -> str:
 def check_secret(secret: SecretStr) -> SecretStr:
     """Check that a secret can be written into a header or a body unchanged, and return it.
 
-    Raises ValueError if it is empty, or has characters that no key has (a line break from a file, a space from a
+    Raises `ValueError` if it is empty, or has characters that no key has (a line break from a file, a space from a
     paste).
     """
     text = secret.get_secret_value()
@@ -102,7 +101,7 @@ def check_secret(secret: SecretStr) -> SecretStr:
 def check_retired(name: str, retired: Sequence[SecretStr], in_use: Mapping[str, str]) -> None:
     """Check the retired keys of the setting with this ``name``; ``in_use`` are the routes in use, by key.
 
-    Raises ValueError if a retired key is in use or is listed twice.
+    Raises `ValueError` if a retired key is in use or is listed twice.
     """
     seen: dict[str, int] = {}
     for index, secret in enumerate(retired):

@@ -28,10 +28,10 @@ BUILT_IN: Final[Mapping[str, ProviderKind]] = {
     OpsGenie.name: ProviderKind(OpsGenieSettings, OpsGenie),
     Jsm.name: ProviderKind(JsmSettings, Jsm),
 }
-"""Those of this distribution."""
+"""The providers that this distribution brings, by their names."""
 
 INSTALLED: Final[Installed] = installed({*BUILT_IN, DESCRIBED})
-"""Those of others."""
+"""The providers that other installed distributions bring."""
 
 PROVIDERS: Final[Mapping[str, ProviderKind]] = {**BUILT_IN, **INSTALLED.kinds}
 """The providers by the name of their section under ``exporters.alerting``; topics, groups, metrics and logs have the
@@ -50,8 +50,7 @@ def place_of(name: str) -> str:
 def build(name: str, settings: PipelineSettings) -> Provider:
     """The provider of this name, with its faults contained.
 
-    Raises:
-        UnusableProvider: it cannot be made; one line, which names the section.
+    Raises `UnusableProvider` if it cannot be made; the error is one line, which names the section.
     """
     kind = PROVIDERS.get(name)
     make = partial(ConfiguredProvider, name) if kind is None else kind.build

@@ -47,7 +47,8 @@ def check_template(text: str) -> str:
     It takes the placeholders of a key template and the other facts of a violation (``{event_id}``, ``{reason}``, …).
     Unlike in a key template, any literal may stand between them.
 
-    Raises ValueError, with a message of one line, if it is empty or has an unbalanced brace or an unknown placeholder.
+    Raises `ValueError`, with a message of one line, if it is empty or has an unbalanced brace or an unknown
+    placeholder.
     """
     if not text:
         raise ValueError("a template must not be empty")
@@ -61,7 +62,7 @@ class Template:
     Placeholders are those of a dedup key (``{guard}``, ``{session_id}``, ``{resource}``, ``{label.NAME}``, …),
     ``{event_id}``, ``{reason}``, ``{timestamp}``, and the other facts of a violation by their names.
 
-    Raises ValueError for an unknown placeholder or an unbalanced brace.
+    Raises `ValueError` for an unknown placeholder or an unbalanced brace.
     """
 
     def __init__(self, text: str) -> None:

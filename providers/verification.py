@@ -16,64 +16,69 @@ from providers.provider import Classify, Request, Verify
 from providers.sender import Sender
 
 FIRST_WAIT: Final = 0.5
-"""Seconds between the first two questions; between two of them twice as long as before that."""
+"""Seconds between the first two questions. Each later pause is twice as long as the one before, up to
+`LONGEST_WAIT`."""
 
 LONGEST_WAIT: Final = 2.0
-"""Seconds between two questions. A task that closes waits for it, and for the answer to one, so they are short."""
+"""The longest pause between two questions, in seconds. A closing task waits for this pause and for one answer, so both
+are short."""
 
 ANSWER_SECONDS: Final = 5.0
-"""How long the answer to one question is waited for."""
+"""The longest wait for the answer to one question, in seconds."""
 
 
 Enough = Callable[[str | None], None]
-"""Ends the questions about a request, at once: it is believed (None), or not known for this reason. To be called once,
-between `Verifier.began` and `Verifier.ended`."""
+"""Ends the questions about a request at once: with None the request is believed to have succeeded, else the text says
+why that is not known. It may be called once, between `Verifier.began` and `Verifier.ended`."""
 
 
 class Verifier(Protocol):
     """Decides what is asked, and when a question may leave."""
 
     def wants(self, verify: Verify) -> bool:
-        """Whether it is to be known."""
+        """Whether to ask what became of a request that was accepted."""
         ...
 
     def began(self, verify: Verify, enough: Enough) -> str | None:
-        """Questions are about to be asked; why there can be none, else None. ``enough`` ends them."""
+        """This is called before the first question about a request. It returns why none can be asked, else None.
+        ``enough`` ends the questions."""
         ...
 
     async def may_ask(self, seconds: float) -> bool:
-        """Wait until a question may leave, ``seconds`` at most; whether it may."""
+        """Wait until a question may leave, at most ``seconds``. Returns whether it may."""
         ...
 
     def heard(self, answer: Answer) -> None:
-        """What a question was answered."""
+        """This is called with the answer to each question."""
         ...
 
     def ended(self, answer: Answer | None) -> None:
-        """What is made of the request, after it `began`; None where there was `Enough`, or it was cut off."""
+        """This is called once after `began` has returned None, with the answer by which the request is settled.
+        ``answer`` is None if `Enough` or a cancellation has ended the questions."""
         ...
 
 
 class AlwaysVerified:
-    """For somebody who waits for it: each request that can be, at once."""
+    """A `Verifier` for a caller that waits for the outcome: about each request that can be asked about, it asks at
+    once."""
 
     def wants(self, verify: Verify) -> bool:
-        """Always."""
+        """Returns True: each request is asked about."""
         return True
 
     def began(self, verify: Verify, enough: Enough) -> str | None:
-        """At once."""
+        """Returns None: there is always a place for questions."""
         return None
 
     async def may_ask(self, seconds: float) -> bool:
-        """Always, at once."""
+        """Returns True at once: no question has to wait."""
         return True
 
     def heard(self, answer: Answer) -> None:
-        """Nothing follows from it."""
+        """Does nothing: no rate depends on the answer."""
 
     def ended(self, answer: Answer | None) -> None:
-        """Nothing follows from it."""
+        """Does nothing: there is nothing to give back."""
 
 
 async def verdict(sender: Sender, request: Request, accepted: Accepted, until: float, verifier: Verifier) -> Answer:

@@ -45,5 +45,6 @@ class DedupKeys(Protocol):
     """Looks up the dedup keys of an incident: what a webhook without one needs (``pagerduty.rest_token``)."""
 
     async def dedup_keys(self, incident: str) -> Sequence[str]:
-        """Those of all alerts of the incident, which can be several, or none. Raises `LookupFailed`."""
+        """The dedup keys of all alerts of the incident, which can be several, or none. Raises `LookupFailed` if the
+        provider has not told them."""
         ...

@@ -38,15 +38,16 @@ class Ending(Enum):
     """What ended an alert."""
 
     QUIET = "quiet"
-    """It had no occurrence for `Policy.quiet_seconds`."""
+    """The alert had no occurrence for `Policy.quiet_seconds`."""
     SESSION_END = "session_end"
-    """An event said so: the end of its session, or an event that matches a rule of ``auto_resolve.on_events``."""
+    """An event ended the alert: the end of its session, or an event that matches a rule of
+    ``auto_resolve.on_events``."""
     OPERATOR = "operator"
     """An operator's command resolved it."""
     PROVIDER = "provider"
-    """Somebody has said so at the provider."""
+    """Somebody has resolved the alert at the provider."""
     SILENCE = "silence"
-    """All of its occurrences were silenced, and it was over when the silences ended."""
+    """All occurrences of the alert were silenced, and its problem was over when the silences ended."""
 
 
 class Owed(Struct, frozen=True, gc=False):

@@ -116,7 +116,7 @@ def ends_at(held: Held, end_of: Callable[[str, float], float]) -> float:
 
 
 def last_silence(held: Held) -> str:
-    """The id of the silence that was to end last of those that hold this."""
+    """Among the silences that hold this, the id of the one that was to end last."""
     silence_id, _ = max(held.silences, key=lambda one: one[1])
     return silence_id
 

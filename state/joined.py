@@ -15,7 +15,8 @@ from state.occurrences import ELSEWHERE
 from state.over import is_over_by, over
 
 OPENED_SECONDS = 60.0
-"""For so long after its acceptance a trigger may open its incident, with room to spare: a request lands sooner."""
+"""For so many seconds after its acceptance a trigger may still open its incident. This is generous: a request lands
+sooner."""
 
 
 def handed_over(alert: Alert) -> Alert:

@@ -18,12 +18,13 @@ from state.policy import Policy
 from state.violation import Record, Severity
 
 EARLIEST = 1_420_070_400.0
-"""2015-01-01 in seconds since the epoch. An earlier time counts as absent: it is 0, or somebody wrote seconds where
-milliseconds were meant (design section 8)."""
+"""The earliest event time that is believed: 2015-01-01 in seconds since the epoch. An earlier time counts as absent: it
+is 0, or somebody wrote seconds where milliseconds were meant (design section 8)."""
 
 ELSEWHERE = -1
-"""Stands for the offset of an event of another partition: below all offsets of this one. So a trigger that is owed for
-such an event counts as inherited, as it should: an earlier owner of the key's home may have sent it."""
+"""The offset that stands for that of an event of another partition: it is below all offsets of this one. So a trigger
+that is owed for such an event counts as inherited, as it should: an earlier owner of the key's home may have sent
+it."""
 
 
 class Outcome(Enum):

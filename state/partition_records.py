@@ -13,7 +13,7 @@ from state.pieces import Pieces
 from state.records import BESIDE, BESIDE_PREFIX, CHECKPOINT_KEY, CorruptState, decode_alert
 
 _OFFSET = struct.Struct(">q")
-"""A record's offset, packed before its value. A million Python ints beside the values would take as much memory as the
+"""Packs a record's offset before its value. A million Python ints beside the values would take as much memory as the
 values do."""
 
 

@@ -8,7 +8,7 @@ V = TypeVar("V")
 
 _COUNT = 64  # a power of two
 _LARGE = 8192
-"""From this number of keys on a mapping is divided. Until then it is one dict, and takes no more memory than one."""
+"""A mapping is divided from this number of keys on. Until then it is one dict, and takes no more memory than one."""
 
 
 class Pieces(Generic[K, V]):

@@ -20,7 +20,7 @@ from state.occurrences import ELSEWHERE
 from state.violation import Record
 
 DATE_SECONDS = 1.0
-"""How exactly a ``Date`` is known: it has whole seconds."""
+"""How many seconds a ``Date`` can be off: it has whole seconds."""
 
 
 class What(Enum):
@@ -36,7 +36,7 @@ class What(Enum):
 
 
 _CHANGES = frozenset({What.ACKNOWLEDGED, What.UNACKNOWLEDGED, What.RESOLVED, What.REOPENED})
-"""What changes the alert; the rest is for its history."""
+"""The happenings that change the alert; all others only stand in its history."""
 
 
 class Happened(Struct, frozen=True, gc=False):
@@ -281,8 +281,9 @@ def _heard(alert: Alert, it: Happened) -> Heard:
 
 
 def _closed(alert: Alert, it: Happened) -> Alert:
-    """The alert without its incident, and without what was silenced and counted into that. A repetition of what has
-    closed that is older from now on, and the next incident has another id."""
+    """The alert after its incident was closed. It has no incident, and no longer the silenced occurrences that counted
+    into that one. If the same closing is told again, it is older than what the alert has heard, and is ignored. The
+    next incident has another id."""
     heard = replace(_heard(alert, it), at=nextafter(it.at, inf), incident=None)
     return replace(
         alert, status=Status.OPEN, acknowledging=False, is_at_provider=False, failed=0, heard=heard, held=untold(alert)

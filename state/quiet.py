@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from state.pieces import Pieces
 
 SPAN_SECONDS = 1.0
-"""How exactly moments are kept: a key that was heard of within a span counts as heard of at the span's end."""
+"""The seconds of one span, in which moments are kept: a key that was heard of within a span counts as heard of at the
+span's end."""
 
 _SPAN_KEYS = 4096
-"""How many keys one span takes. Then the next begins, so that no span is slow to change."""
+"""How many keys one span takes. Then the next span begins, so that no span is slow to change."""
 
 
 class _Span:
@@ -34,7 +35,7 @@ class Quiet:
         self._span_of: Pieces[str, _Span] = Pieces()
 
     def hear(self, key: str, now: float) -> None:
-        """Something was heard of the key ``now``."""
+        """Note that something was heard of the key ``now``."""
         last = self._last
         if now - last.began >= SPAN_SECONDS or len(last.keys) >= _SPAN_KEYS:
             last = self._begin(now)

@@ -508,7 +508,8 @@ def _from_text(text: str | None) -> bytes | None:
 _NUMBERS = (float, int)  # compared by class, so bool is none of them
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 _STANDS_IN = "stands_in"
-"""Marks what a silenced alert owes to releases that do not know of silences; it owes nothing to this one."""
+"""Marks the trigger that a silenced alert seems to owe. Releases that do not know of silences send it; for this release
+the alert owes nothing."""
 
 _OWED_FACTS = ("guard", "tenant", "last_status", "last_error")
 _COUNTS = tuple(each.name for each in fields(Counts))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 REMEMBERED_SECONDS = 900.0
-"""For so many seconds, by event time, an end is remembered."""
+"""How many seconds, by event time, an end is remembered."""
 
 MOST = 10_000
 """How many ends are remembered. Beyond that, the one that was remembered longest ago is forgotten first."""
@@ -86,7 +86,7 @@ class RememberedEnds:
     def restore(self, ends: Mapping[str, Any]) -> None:
         """Remember the ends that a checkpoint held.
 
-        Raises ValueError, TypeError or IndexError if they are malformed.
+        Raises `ValueError`, `TypeError` or `IndexError` if they are malformed.
         """
         for subject, found in ends.items():
             ended_at, key = found[:2]  # a later release may write more

@@ -20,7 +20,7 @@ class News(Enum):
     """What has happened to an alert since an operator has seen it."""
 
     CAME_BACK = "it has come back since"
-    """The alert that was seen is over: this one is another life of its key."""
+    """The alert that was seen is over: the alert of today is another life of its key."""
     GOT_WORSE = "it has got worse since"
     """The alert is of a higher severity than any that was seen."""
     OCCURRED = "it has occurred again since"

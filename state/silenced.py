@@ -128,9 +128,9 @@ def _status(alert: Alert) -> Status:
 def _held(
     before: Held | None, occurrence: Occurrence, silences: Ends, time: float, now: float, decided: float | None
 ) -> Held:
-    """What is held with one more occurrence. A silence that was over when this was recorded holds it no longer: it
-    would end before the others. A replay counts as recorded ``now``. ``decided`` is when the alert's occurrence before
-    this one was."""
+    """The silenced occurrences of an alert, with one more. A silence that was over when this occurrence was recorded
+    keeps the alert silent no longer, because it would end before the others. A replayed occurrence counts as recorded
+    ``now``. ``decided`` is when the alert's occurrence before this one was decided."""
     record = occurrence.record
     recorded = now if occurrence.is_replay else record.timestamp / 1000
     origin = source(kept_name(occurrence.guard), kept_name(occurrence.tenant), record.topic, record.partition)

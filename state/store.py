@@ -16,7 +16,7 @@ from state.quiet import Quiet
 from state.written import Written
 
 Changed = Pieces[str, Alert | None]
-"""Changed alerts by dedup key; None: gone."""
+"""The changed alerts by their dedup keys; None for an alert that is gone."""
 
 _RESOLVING = Status.RESOLVING  # for what is asked at every event: to look a member up takes as long as a call
 
@@ -104,7 +104,7 @@ class Store:
             self._quiet.hear(key, now)
 
     def drop(self, dedup_key: str) -> None:
-        """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises KeyError if there is
+        """Remove the alert: it is gone. The next checkpoint will hold its tombstone. Raises `KeyError` if there is
         none."""
         alert = self._alerts.of(dedup_key).pop(dedup_key)
         self._held_but_for_silence.pop(dedup_key)
@@ -206,7 +206,7 @@ class Store:
 
     @property
     def owed_bytes(self) -> int:
-        """Bytes of the records that are kept because their triggers are owed."""
+        """How many bytes the records have that are kept because their triggers are owed."""
         return self._owed_bytes
 
     def oldest_owed_offset(self) -> int | None:

@@ -33,15 +33,16 @@ SEVERITY_BY_WORD: Mapping[str, Severity] = {
     "error": Severity.HIGH,
     "warning": Severity.MEDIUM,
 }
-"""By what stands in an event: a label, or one of the engine's own words (design section 19)."""
+"""The severity by the word for it in an event: a label, or one of the engine's own words (design section 19)."""
 
 
 HEADER_OVERHEAD = 24
-"""Bytes that a header counts besides its name and value: many empty headers take space in a state record, too."""
+"""How many bytes a header counts in addition to its name and value: many empty headers take space in a state record,
+too."""
 
 
 def size_of(key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]) -> int:
-    """Bytes of key, value and headers together, which ``delivery.max_event_bytes`` bounds.
+    """How many bytes key, value and headers have together, which ``delivery.max_event_bytes`` bounds.
 
     In a state record (base64) they take at most a third more.
     """
@@ -67,7 +68,7 @@ class Record(Struct, frozen=True, gc=False):
 
     @property
     def size(self) -> int:
-        """Bytes of key, value and headers together, as `size_of` counts them."""
+        """How many bytes key, value and headers have together, as `size_of` counts them."""
         return size_of(self.key, self.value, self.headers)
 
 

@@ -14,7 +14,7 @@ class Why(Enum):
     """The rule that decided."""
 
     NEW = "new"
-    """There was no alert of its dedup key."""
+    """There was no alert of the occurrence's dedup key."""
     REOPENED = "reopened"
     """The alert was being resolved."""
     COUNTED = "counted"
@@ -22,7 +22,7 @@ class Why(Enum):
     NOT_TOLD = "not_told"
     """The provider has nothing of this alert: it was told nothing, or has taken nothing since the last resolve."""
     RAISED = "raised"
-    """It is of higher severity than the provider was told."""
+    """The occurrence is of higher severity than the provider was told."""
     RENOTIFIED = "renotified"
     """The provider was told ``renotify_seconds`` ago, or longer."""
     AFTER_WINDOW = "after_window"
@@ -44,7 +44,7 @@ OUTCOME_OF: Mapping[Why, Outcome] = {
     Why.ACKNOWLEDGED: Outcome.SUPPRESSED,
     Why.WITHIN_WINDOW: Outcome.SUPPRESSED,
 }
-"""What `state.occurrences.occurred` makes of it."""
+"""The outcome that `state.occurrences.occurred` has for each reason."""
 
 
 def why(alert: Alert | None, severity: Severity, time: float, now: float, policy: Policy) -> Why:

@@ -8,15 +8,15 @@ from state.alert import Alert
 from state.counts import Counts, counts_of, with_counts
 
 LARGE_BYTES = 4096
-"""The size of an owed record from which on its alert is not written again if only its counts have changed."""
+"""An alert whose owed record has at least so many bytes is not written again if only its counts have changed."""
 
 MAX_COUNTS = 256
 MAX_COUNTS_BYTES = 64 * 1024
-"""The bounds of all counts together, which stand in the checkpoint's own record. Beyond them alerts are written in full
-again."""
+"""How many counts (`MAX_COUNTS`), and of how many bytes together, stand in the checkpoint's own record at most. Beyond
+that, alerts are written in full again."""
 
 _COUNTS_BYTES = 230
-"""The bytes that the numbers of one alert take at most. Its key, escaped, takes at most twice its bytes."""
+"""How many bytes the numbers of one alert take at most. Its key, escaped, takes at most twice its bytes."""
 
 
 class Written:
@@ -44,7 +44,7 @@ class Written:
                 self._put(alert.dedup_key, counts)
 
     def forget(self, dedup_key: str) -> None:
-        """The state topic does not hold this alert (any more)."""
+        """Note that the state topic does not hold this alert (any more)."""
         self._drop(dedup_key)
         self._records.pop(dedup_key, None)
 

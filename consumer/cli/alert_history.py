@@ -19,19 +19,19 @@ from providers.errors import text_of
 from state.records import encode_key
 
 LOOK_SECONDS: Final = 10.0
-"""For how long the topic is read: somebody waits for it."""
+"""How many seconds the topic is read at most, because a person waits for the answer."""
 
 BACK_SECONDS: Final = 7 * 86_400.0
-"""How far back an alert is looked for that is gone."""
+"""How many seconds back the history of an alert is looked for that is gone."""
 
 _MARGIN_SECONDS: Final = 600.0
-"""By how much the clock of a task, or of a broker, may differ from that of an event."""
+"""How many seconds the clock of a task, or of a broker, may differ from that of an event."""
 
 _ENDS: Final = (StepKind.RESOLVED, StepKind.FORGOTTEN, StepKind.HANDED_OVER, StepKind.ORPHANED)
-"""By which an alert, or one life of it, is over for its task."""
+"""The steps by which an alert, or one life of it, is over for its task."""
 
 _LONGEST: Final = 200
-"""Steps that are shown, the last ones."""
+"""How many steps are shown at most: the last ones."""
 
 _COLUMNS = ("AT", "AFTER", "STEP", "SEVERITY", "EVENTS", "WHAT")
 

@@ -28,10 +28,10 @@ def add_compare(actions: Any) -> argparse.ArgumentParser:
 
 
 def compared(args: argparse.Namespace, config: Config) -> list[str]:
-    """The two providers.
+    """The names of the two providers to compare.
 
-    Raises:
-        UsageError: they are one, one is not configured, or a problem has another key at the one than at the other.
+    Raises `UsageError` if they are one, if one is not configured, or if a problem has another key at the one than at
+    the other.
     """
     both = [args.provider, args.other]
     if args.provider == args.other:
@@ -49,7 +49,7 @@ def compared(args: argparse.Namespace, config: Config) -> list[str]:
 
 
 def compare(args: argparse.Namespace, found: Sequence[Found]) -> int:
-    """Say what is open at one of them only; 1 if there is any."""
+    """Print the alerts that are open at one of the two providers only. Returns the exit code: 1 if there is any."""
     there: dict[str, set[str]] = {}
     for one in found:
         if _may_be_open(one.alert):

@@ -22,7 +22,7 @@ from consumer.tuning.topic import records_since
 from providers.errors import UserError
 
 _SHOWN: Final = 50
-"""Groups that are shown to people, unless they ask for more."""
+"""How many groups are shown to people, unless they ask for more."""
 
 _CLOCK_SECONDS: Final = 600.0
 
@@ -184,7 +184,7 @@ def _named(value: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text as Markdown that shows it as it is: nothing is a link, and nobody and no issue is mentioned. An empty
-    comment parts what a renderer would make a link of all the same, escaped or not."""
+    """The text as Markdown that shows it unchanged: it makes no link, and mentions no person and no issue. Some
+    renderers find links and mentions also in escaped text, so an empty comment breaks these apart."""
     escaped = "".join(f"\\{one}" if one in "\\`*_{}[]<>()#+-!|&~" else one for one in plain(text))
     return _LINKED.sub("<!-- -->", escaped)

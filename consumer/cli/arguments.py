@@ -24,7 +24,7 @@ def add_config(
 
 
 def require_config(args: argparse.Namespace) -> None:
-    """Check that there is a configuration if the command needs one. Raises SystemExit, as argparse does, if not."""
+    """Check that there is a configuration if the command needs one. Raises `SystemExit`, as argparse does, if not."""
     if "config" in args and args.config is None and args.among is not None:
         args.config = args.among(args)
     if "config" in args and args.config is None:

@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0."""
+    """Run the command. Returns the exit code, which is always 0."""
     if args.action == "reference":
         print((files("consumer.config") / "reference.yaml").read_text(encoding="utf-8"), end="")
     else:

@@ -36,7 +36,7 @@ async def known_replays(
     """The replays that the dead-letter topic shows, and those in the feedback topic, if it exists. With ``has_endings``
     the state topics, if they exist, show how replays have ended.
 
-    Raises what the reader raises.
+    Raises what the reader raises if Kafka does not answer as it should.
     """
     topics = config.kafka.topics
     letters, feedback = partitions[topics.dlq], partitions.get(topics.feedback, ())

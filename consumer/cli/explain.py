@@ -36,7 +36,7 @@ from state.alert import Alert
 from state.violation import Record
 
 Alerts = Mapping[str, Mapping[str, Alert]]
-"""Those of the state topics, by provider and dedup key."""
+"""The alerts of the state topics, by provider and dedup key."""
 
 
 def add_parser(subparsers: Any) -> None:

@@ -18,8 +18,8 @@ from state.alert import Alert
 from state.violation import Record, Violation
 
 ReadRecord = Callable[[str, int, int], Awaitable[Record | None]]
-"""Reads the record at a topic, partition and offset; None if there is none, or none any more. Raises KafkaError,
-OSError and TimeoutError."""
+"""Reads the record at a topic, partition and offset; None if there is none, or none any more. Raises `KafkaError`,
+`OSError` or `TimeoutError` if Kafka does not answer as it should."""
 
 
 @dataclass(frozen=True, slots=True)

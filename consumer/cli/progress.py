@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 Tell = Callable[[int, int], None]
-"""So much is done, of so much."""
+"""This is called with how much is done, and of how much."""
 
 
 @contextmanager

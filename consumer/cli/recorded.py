@@ -17,13 +17,13 @@ from consumer.tuning.order import Timed, Times
 from consumer.tuning.topic import records_since
 
 Take = Callable[[Sequence[Timed]], bool]
-"""Takes records; whether more are wanted."""
+"""Takes records. Returns whether more are wanted."""
 
 
 def since(text: str) -> float:
     """A moment in seconds since the epoch, for an argument: RFC 3339, or how long ago.
 
-    Raises `argparse.ArgumentTypeError`.
+    Raises `argparse.ArgumentTypeError` if the text is no such moment, or lies in the future.
     """
     now = time.time()
     moment = moment_of(text, now)
@@ -33,7 +33,8 @@ def since(text: str) -> float:
 
 
 def read_file(path: Path, take: Take) -> None:
-    """Give ``take`` the records of a file. Raises `FileTrouble`."""
+    """Give ``take`` the records of a file. Raises `FileTrouble` if the file cannot be read, or a line of it is no
+    record."""
     times = Times(time.time() + AHEAD_SECONDS)
     with progress(f"reading {path}") as tell:
         try:
@@ -46,7 +47,8 @@ def read_file(path: Path, take: Take) -> None:
 
 
 async def read_topic(config: Config, clients: KafkaClients, partitions: Partitions, moment: float, take: Take) -> None:
-    """Give ``take`` the records of the events topic since a moment, in the order of their times. Raises KafkaError."""
+    """Give ``take`` the records of the events topic since a moment, in the order of their times. Raises `KafkaError` if
+    Kafka does not answer as it should."""
     topic = config.kafka.topics.events
     times = Times(time.time() + AHEAD_SECONDS)
     with progress(f"reading {topic}") as tell:

@@ -296,7 +296,8 @@ async def _write(
     what: str,
     seen: Mapping[str, object] | None = None,
 ) -> int:
-    """Write the silences to their topic, if that is wanted. Raises what the clients raise."""
+    """Write the silences to their topic, if that is wanted. Raises what the clients raise if Kafka does not answer as
+    it should."""
     if not (args.dry_run or args.yes) and not await agreed(what):
         complain(["nothing was written"])
         return 1

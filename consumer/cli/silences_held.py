@@ -25,11 +25,12 @@ class Holds:
 
 
 Silenced = Mapping[str, Collection[Alert]]
-"""The alerts of which something is silenced that nobody was told of, by provider."""
+"""By provider, the alerts that have silenced occurrences of which nobody was told."""
 
 
 async def read_silenced(config: Config, clients: KafkaClients, partitions: Partitions) -> Silenced:
-    """The silenced alerts of the state topics that exist. Raises what the clients raise."""
+    """The silenced alerts of the state topics that exist. Raises what the clients raise if Kafka does not answer as it
+    should."""
     found: dict[str, Collection[Alert]] = {}
     for provider in config.pipelines:
         if there := partitions.get(config.kafka.state_topic(provider)):

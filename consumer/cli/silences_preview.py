@@ -15,7 +15,7 @@ from consumer.silences.silence import Silence
 LOOKS_BACK_SECONDS: Final = 3600.0
 
 MOST_RECORDS: Final = 200_000
-"""Records of the newest that are looked at, of all partitions together: somebody waits for the answer."""
+"""How many of the newest records are looked at, of all partitions together: a person waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ async def preview(
     silence: Silence,
     now: float,
 ) -> Preview:
-    """Look at the events of the last hour as if the silence had held then. Raises what the clients raise."""
+    """Look at the events of the last hour as if the silence had held then. Raises what the clients raise if Kafka does
+    not answer as it should."""
     alertable = matched = 0
     keys: dict[str, set[str]] = {one.provider.name: set() for one in pipelines if silence.is_for(one.provider.name)}
     asked = [one for one in pipelines if one.provider.name in keys]

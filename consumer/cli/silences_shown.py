@@ -14,7 +14,7 @@ _COLUMNS = ("ID", "STATE", "ENDS", "ALERTS", "EVENTS", "AT", "MATCH", "BY", "REA
 
 
 def show_list(args: argparse.Namespace, known: KnownSilences, silenced: Silenced, now: float) -> int:
-    """Those that hold, or will, on stdout; with ``--all`` every one."""
+    """Print the silences that hold now or will hold; with ``--all``, every silence."""
     found = listed(args, known, now)
     if args.json:
         show_json([_to_json(one, silenced, now) for one in found])
@@ -27,13 +27,13 @@ def show_list(args: argparse.Namespace, known: KnownSilences, silenced: Silenced
 
 
 def listed(args: argparse.Namespace, known: KnownSilences, now: float) -> list[Silence]:
-    """Those that are asked for, the next end first."""
+    """The silences that are asked for, sorted by their ends."""
     found = [one for one in known.all().values() if args.all or now < one.expires_at]
     return sorted(found, key=lambda one: (one.expires_at, one.id))
 
 
 def show_one(args: argparse.Namespace, known: KnownSilences, silenced: Silenced, now: float) -> int:
-    """Exit code 0; 1 if there is no such silence."""
+    """Print one silence. Returns the exit code: 1 if there is no such silence."""
     silence = known.get(args.id)
     if silence is None:
         complain([not_there(args.id, known)])

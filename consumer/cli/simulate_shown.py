@@ -6,7 +6,7 @@ from typing import Any
 from consumer.cli.terminal import counted, plain, show_table
 
 ROWS = 5
-"""Of a table by guard, tenant and so on; the JSON has all."""
+"""How many rows a table by guard, tenant and so on has; the JSON has all."""
 
 _NUMBERS = ("pages", "updates", "resolves", "suppressed", "silenced", "dead_letters", "open")
 
@@ -22,7 +22,7 @@ _EXPLAINED = {
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """The report, on stdout."""
+    """Print the report on stdout."""
     if not report["events"]:
         print("no events")
         return

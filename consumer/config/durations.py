@@ -14,7 +14,7 @@ _INT32_MILLISECONDS = 2_147_483.0
 def seconds(value: Any) -> float:
     """A duration in seconds.
 
-    Raises ValueError if the value is no duration, is negative, or is longer than ten years (its unit must be a
+    Raises `ValueError` if the value is no duration, is negative, or is longer than ten years (its unit must be a
     mistake).
     """
     number: float

@@ -11,7 +11,7 @@ from consumer.config.document import Tree
 from consumer.config.problem import Location
 
 ReadFile = Callable[[str], str]
-"""Gives the text of a file. Raises OSError if the file cannot be read, ValueError if it is no text."""
+"""Gives the text of a file. Raises `OSError` if the file cannot be read, `ValueError` if it is no text."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.ASCII | re.DOTALL)

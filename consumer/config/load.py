@@ -44,7 +44,7 @@ _MESSAGES = {
 def read_text(path: str) -> str:
     """The text of a file of at most 1 MiB.
 
-    Raises OSError if the file cannot be read, ValueError if it is not UTF-8 or is larger.
+    Raises `OSError` if the file cannot be read, `ValueError` if it is not UTF-8 or is larger.
     """
     with Path(path).open("rb") as file:
         content = file.read(MAX_TEXT + 1)
@@ -54,7 +54,8 @@ def read_text(path: str) -> str:
 
 
 def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration in the file at ``path``. Raises `ConfigError` with everything that is wrong with the file."""
+    """The configuration in the file at ``path``. Raises `ConfigError` if it is wrong, with everything that is wrong
+    with it."""
     name = os.fspath(path)
     failure: str
     mistaken: ConfigError
@@ -78,7 +79,7 @@ def load_config(path: str | os.PathLike[str], environ: Mapping[str, str] = os.en
 def parse_config(text: str, environ: Mapping[str, str], read_file: ReadFile) -> Config:
     """The configuration in ``text``; references are resolved with ``environ`` and ``read_file``.
 
-    Raises `ConfigError` with everything that is wrong with the text.
+    Raises `ConfigError` if the text is wrong, with everything that is wrong with it.
     """
     tree, problems = parse_document(text)
     if not isinstance(tree, dict):

@@ -100,7 +100,7 @@ class AutoResolve(Settings):
 def _check_routes(settings: Mapping[str, RouteSettings], keys: Mapping[str, str]) -> None:
     """Check the settings of routes; ``keys`` has the key of each route.
 
-    Raises ValueError for settings of a route that does not exist, and for two rates of one key.
+    Raises `ValueError` for settings of a route that does not exist, and for two rates of one key.
     """
     for route in settings:
         if route not in keys:
@@ -188,7 +188,7 @@ class AlertingConfig(Settings):
 
     @property
     def filter(self) -> Filter:
-        """Which denials are alertable."""
+        """The filter that decides which denials are alertable."""
         return Filter(
             self.min_severity,
             self.include_guards,

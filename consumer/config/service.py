@@ -128,7 +128,7 @@ class PagerDutyWebhooks(Settings):
 
     @property
     def is_set(self) -> bool:
-        """Whether there is anything by which they are known."""
+        """Whether there is anything by which PagerDuty's webhooks are known."""
         return bool(self.secrets) or self.header is not None or self.oauth is not None
 
 

@@ -106,7 +106,7 @@ class Pipeline:
     max_owed: int
     record_key: RecordKey | None = None
     silences: Silences = field(default_factory=KnownSilences)
-    """Those of this member; none, where nobody reads them."""
+    """The silences that this member knows; none, where nobody reads them."""
     integrations: Integrations = field(init=False)
     """The integrations (keys at a host) that the provider's routes lead to."""
 

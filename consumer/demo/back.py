@@ -11,7 +11,7 @@ from consumer.demo.table import NAMES
 from providers.sandbox import Sandbox
 
 SECONDS = 15.0
-"""For an acknowledge to come back."""
+"""How many seconds an acknowledge may take to come back."""
 
 _POLL_SECONDS = 0.1
 

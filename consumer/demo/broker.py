@@ -42,7 +42,8 @@ async def embedded_broker(
     """Run an embedded broker; yields its bootstrap servers once it answers a metadata request.
 
     Without `data_dir` its data is in a temporary folder that is deleted afterwards; without `port` it takes a free
-    port. The broker ends with the block, and with this process however that ends. Raises `EmbeddedBrokerError`.
+    port. The broker ends with the block, and with this process however that ends. Raises `EmbeddedBrokerError` if the
+    broker cannot be started, or does not answer within ``start_timeout`` seconds.
     """
     binary = _binary()
     with tempfile.TemporaryDirectory(prefix="clawdstrike-broker-", ignore_cleanup_errors=True) as scratch:

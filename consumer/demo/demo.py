@@ -129,8 +129,9 @@ async def run_demo(
     """Run the demo. Returns whether the check passed. ``stopping`` ends the start or the traffic early, or ends a demo
     that is kept.
 
-    ``checked`` is called with the outcome as soon as it is known: afterwards the demo is only cleaned up.
-    Raises `EngineMissing`, `EmbeddedBrokerError`, `DemoError`, and `Stopped`.
+    ``checked`` is called with the outcome as soon as it is known: afterwards the demo is only cleaned up. Raises
+    `EngineMissing` if the engine's package is missing, `EmbeddedBrokerError` if the broker does not start, `Stopped` if
+    ``stopping`` is set during the start, and `DemoError` if anything else fails.
     """
     async with AsyncExitStack() as stack:
         # The demo itself reports what the user has to know; Kafka's clients would log the same again.

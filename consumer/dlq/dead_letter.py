@@ -43,15 +43,15 @@ class DeadLetterStage(StrEnum):
     """Where the way of a record has ended, as dead letters say it."""
 
     DECODE = "decode"
-    """It is poison: it holds no valid event."""
+    """The record is poison: it holds no valid event."""
     STALE = "stale"
-    """Its event is too old to page anybody."""
+    """The record's event is too old to page anybody."""
     DECIDE = "decide"
-    """A fault of this program makes it undecidable."""
+    """A fault of this program makes the record undecidable."""
     DELIVER = "deliver"
-    """The provider rejected what it led to, or that was owed for too long."""
+    """The provider rejected the notification that the record led to, or that was owed for too long."""
     INGEST = "ingest"
-    """It was posted, and was poison before it got into the input."""
+    """The record was posted, and was poison before it got into the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Headers) -> DeadLett
     """The dead letter in a record of the dead-letter topic.
 
     Headers that were left out for want of room are read as: empty texts, no attempts, one occurrence, not retryable.
-    Raises ValueError with a message of one line if the record is no dead letter, or one that cannot be read.
+    Raises `ValueError` with a message of one line if the record is no dead letter, or one that cannot be read.
     """
     begin = next((index for index in reversed(range(len(headers))) if headers[index][0] == _FIRST), None)
     if begin is None:
@@ -245,7 +245,7 @@ def _fitting_facts(facts: Headers, room: int) -> list[tuple[str, bytes | None]]:
 
 
 def _fitting(headers: Headers, room: int) -> list[tuple[str, bytes | None]]:
-    """Those of these headers that fit into ``room`` bytes together."""
+    """The headers that fit into ``room`` bytes together."""
     fitting = []
     for header in headers:
         size = _header_size(header)

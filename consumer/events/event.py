@@ -233,7 +233,7 @@ class Decoder:
     def violation_of(self, record: Record) -> Violation:
         """The violation in a record that was decoded before (restored from the state).
 
-        Raises ValueError, with the path and the reason, if the record holds no valid event.
+        Raises `ValueError`, with the path and the reason, if the record holds no valid event.
         """
         return violation_of(record, self.severities)
 
@@ -257,7 +257,7 @@ class Decoder:
 def violation_of(record: Record, severities: Severities = AS_SAID) -> Violation:
     """The violation in a record; a pipeline's own is `Decoder.violation_of`.
 
-    Raises ValueError, with the path and the reason, if the record holds no valid event.
+    Raises `ValueError`, with the path and the reason, if the record holds no valid event.
     """
     if record.value is None:
         raise ValueError("no event: the record has no value")

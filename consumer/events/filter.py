@@ -60,7 +60,7 @@ class End(Enum):
 class EndRule:
     """One rule of ``auto_resolve.on_events``: the fields that are given must be equal; a field that is None is ignored.
 
-    Raises ValueError if no field is given: with such a rule, any event would end its alert.
+    Raises `ValueError` if no field is given: with such a rule, any event would end its alert.
     """
 
     event_type: str | None = None

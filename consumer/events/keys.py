@@ -70,7 +70,7 @@ class KeyTemplate:
     def parse(cls, text: str, limit: int | None = None) -> "KeyTemplate":
         """Check and compile ``text``.
 
-        A template without a placeholder is allowed: one alert for everything. Raises ValueError with a message of one
+        A template without a placeholder is allowed: one alert for everything. Raises `ValueError` with a message of one
         line that says what is wrong with it: empty, an unbalanced brace, an unknown placeholder, two placeholders that
         touch, ``%`` or an invisible character between them, or a limit that leaves no room for a digest.
         """

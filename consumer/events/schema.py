@@ -150,7 +150,7 @@ _RFC3339 = re.compile(
 
 
 def epoch_seconds(text: str) -> float:
-    """An RFC 3339 time, up to nanoseconds, as seconds since the epoch. Raises ValueError for anything else.
+    """An RFC 3339 time, up to nanoseconds, as seconds since the epoch. Raises `ValueError` for anything else.
 
     A leap second counts as the last moment of its minute, so that event times do not run backwards after it.
     """
@@ -171,7 +171,7 @@ def epoch_seconds(text: str) -> float:
 
 @lru_cache(maxsize=64)  # most events are of the same few minutes
 def _beginning(minute: str) -> float:
-    """When a minute begins, in seconds since the epoch. Raises ValueError for a day that is none."""
+    """When a minute begins, in seconds since the epoch. Raises `ValueError` for a day that is none."""
     return datetime.fromisoformat(f"{minute}+00:00").timestamp()
 
 

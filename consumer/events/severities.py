@@ -25,7 +25,7 @@ class Severities:
             self.of_denials = {**SEVERITY_BY_WORD, Severity.INFO.label: denied_info}
 
     def of(self, decision: Decided) -> Severity:
-        """The severity of a valid event. Raises KeyError for a word that is not known."""
+        """The severity of a valid event. Raises `KeyError` for a word that is not known."""
         return (SEVERITY_BY_WORD if decision.allowed else self.of_denials)[decision.severity]
 
 

@@ -28,7 +28,7 @@ class Lane(Generic[T]):
         return self._handed.get(partition, 0)
 
     def reset(self, partition: int, offset: int) -> None:
-        """The topic was created anew; the partition begins at ``offset`` now."""
+        """Begin again at ``offset``, because the topic was created anew."""
         self._handed[partition] = self._taken[partition] = offset
 
     def hand(self, partition: int, records: Iterable[tuple[int, T]], position: int) -> None:
@@ -44,11 +44,11 @@ class Lane(Generic[T]):
         return self._waiting[0] if self._waiting else None
 
     def behind(self, most: int) -> Iterator[T]:
-        """The records behind the head, so many at most."""
+        """The records behind the head, at most so many."""
         return (record for _, _, record in islice(self._waiting, 1, 1 + most))
 
     def took(self) -> None:
-        """The `head` is taken."""
+        """Note that the `head` was taken."""
         partition, offset, _ = self._waiting.popleft()
         self._taken[partition] = offset + 1
 

@@ -3,8 +3,8 @@
 When keys have their home elsewhere, a task hands their alerts over, says in a mark that it has moved, and forwards
 records that still come for them. The last header of such a record has its facts. The header before names its kind,
 under the same name as a command's kind: so a release that does not know the kind ignores the record, and no header of a
-forwarded event can pass for a command's. Anybody who may write to the topic chooses its bytes: decoding returns a value
-or raises `MalformedFeedback`.
+forwarded event can pass for a command's. Anybody who may write to the topic chooses its bytes: decoding returns a
+value, or raises `MalformedFeedback` if the bytes mean none.
 """
 
 from base64 import b64decode, b64encode

@@ -40,7 +40,7 @@ class Inbox(Protocol):
         ...
 
     def reset(self, partition: int, offset: int) -> None:
-        """The topic was created anew; the partition begins at ``offset`` now."""
+        """Begin again at ``offset``, because the topic was created anew."""
         ...
 
     @property
@@ -107,7 +107,7 @@ class FeedbackReader:
         """The ends of the topic's partitions. A task that has never had a checkpoint, and so knows no alert, begins
         there.
 
-        Raises KafkaError, OSError and TimeoutError.
+        Raises `KafkaError`, `OSError` or `TimeoutError` if Kafka does not answer as it should.
         """
         async with asyncio.timeout(QUESTION_SECONDS):
             partitions = await self._partitions()
@@ -119,7 +119,7 @@ class FeedbackReader:
     async def high_watermarks(self) -> Mapping[int, int]:
         """The high watermarks of the topic's partitions: the ends with the records of open transactions.
 
-        Raises KafkaError, and TimeoutError while the topic is not being read.
+        Raises `KafkaError` if Kafka does not answer as it should, and `TimeoutError` while the topic is not being read.
         """
         if self._reading is None:
             raise TimeoutError("the feedback topic is not being read")

@@ -2,10 +2,10 @@
 dead letters to be decided again (design section 6).
 
 The record key of a command is the alert's dedup key, the value is JSON that says when, by whom, and what was seen then.
-That of what has happened at the provider is alike: when by its clock, by whom, and to which incident (opened when?).
-A replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
-can pass for ours.
-Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedFeedback`.
+That of what has happened at the provider is alike: when by its clock, by whom, and to which incident (opened when?). A
+replay is the dead letter byte for byte (key, value, all headers) with two headers behind them, so that nothing in it
+can pass for ours. Anybody who may write to the topic chooses its bytes: decoding gives a value, or raises
+`MalformedFeedback` if the bytes mean none.
 """
 
 from collections.abc import Collection, Sequence

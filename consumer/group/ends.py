@@ -18,7 +18,8 @@ LOOK_SECONDS = 1.0
 """Seconds between two looks."""
 
 POSITION_SECONDS = 1.0
-"""Seconds for the consumer to say its position. It knows that at once, unless the position is just being set."""
+"""How many seconds the consumer may take to say its position. It knows that at once, unless the position is just being
+set."""
 
 AskWatermarks = Callable[
     [AIOKafkaConsumer, Sequence[TopicPartition]], AsyncGenerator[Mapping[TopicPartition, Watermarks], None]

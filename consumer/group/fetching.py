@@ -17,7 +17,7 @@ from consumer.timing.clock import Clock
 
 FETCH_TIMEOUT_MS = 1000
 FETCH_RECORDS = 1000
-"""Records that are fetched at a time. The rest of a backlog stays in the client as bytes, not as objects."""
+"""How many records are fetched at a time. The rest of a backlog stays in the client as bytes, not as objects."""
 
 LISTEN_SECONDS = 1.0
 """Seconds between two looks at whether fetches are answered."""
@@ -80,8 +80,7 @@ class Fetching(Generic[T]):
     async def run(self) -> None:
         """Fetch until cancelled.
 
-        Raises:
-            KafkaError: the consumer cannot go on; and whatever else it raises.
+        Raises `KafkaError` if the consumer cannot go on, and whatever else the consumer raises.
         """
         while True:
             self.turned_at = self._clock.monotonic()

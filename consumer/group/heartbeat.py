@@ -27,11 +27,7 @@ class HeartbeatGroup(Protocol):
         ...
 
     async def group_progress(self) -> GroupPositions:
-        """How far the group has come in each partition.
-
-        Raises:
-            KafkaError: the offsets or ends cannot be read.
-        """
+        """How far the group has come in each partition. Raises `KafkaError` if the offsets or ends cannot be read."""
         ...
 
 

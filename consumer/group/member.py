@@ -41,7 +41,7 @@ TICK_SECONDS = 1.0
 """Seconds between two ticks of the tasks."""
 
 STOP_SECONDS = 10.0
-"""Seconds for leaving the group, which waits for a broker that may be gone."""
+"""How many seconds the member waits at most while it leaves the group, since the broker may be gone."""
 
 DRAIN_SHARE = 0.8
 """The part of the grace that is for answers to requests on the wire; the rest is for the last checkpoints and the last
@@ -197,8 +197,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         """How far the group has come in each partition of the input, whichever member owns it (0 without a commit).
         Empty while this member is not in the group.
 
-        Raises:
-            KafkaError: the group's offsets, or the ends of some partitions, are not known.
+        Raises `KafkaError` if the group's offsets, or the ends of some partitions, are not known.
         """
         if self.assigned is None:
             return {}
@@ -217,9 +216,8 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
     async def run(self, stopping: asyncio.Event, grace: float) -> None:
         """Join the group, work until ``stopping`` is set, then drain the tasks within ``grace`` seconds and leave.
 
-        Raises:
-            InstanceIdTaken: another process has this member's ``group_instance_id``, and was there first.
-            KafkaError: the consumer cannot go on; and whatever else it raises.
+        Raises `InstanceIdTaken` if another process has this member's ``group_instance_id``, and was there first. Raises
+        `KafkaError` if the consumer cannot go on, and whatever else the consumer raises.
         """
         self._fault = asyncio.get_running_loop().create_future()
         try:

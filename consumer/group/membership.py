@@ -34,7 +34,7 @@ from consumer.timing.waiting import meanwhile, set_within
 from providers.retry import Restarts
 
 RESTORES_AT_A_TIME = 4
-"""Partitions whose state is restored at the same time: each has its whole state in memory twice for a moment."""
+"""How many partitions are restored at the same time: each has its whole state in memory twice for a moment."""
 
 T = TypeVar("T", bound=PartitionTask[Any])
 
@@ -78,8 +78,7 @@ class MemberRunner(ABC, Generic[T]):
     async def run(self, stopping: asyncio.Event) -> None:
         """Run until ``stopping`` is set.
 
-        Raises:
-            InstanceIdTaken: another process has this member's ``group_instance_id``, and was there first.
+        Raises `InstanceIdTaken` if another process has this member's ``group_instance_id``, and was there first.
         """
         async with meanwhile(self._watch()):
             await self._run(stopping)
@@ -190,8 +189,7 @@ class MemberRunner(ABC, Generic[T]):
     async def group_progress(self) -> Mapping[int, GroupPosition]:
         """How far the group has come in each partition; empty while this process is no member.
 
-        Raises:
-            KafkaError: the group's offsets or the ends are not known.
+        Raises `KafkaError` if the group's offsets or the ends are not known.
         """
         return await self._member.progress() if self._member is not None else {}
 

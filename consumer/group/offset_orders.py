@@ -80,9 +80,7 @@ class Group:
 async def require_no_members(admin: AIOKafkaAdminClient, group: Group) -> None:
     """Refuse to go on while the group has members.
 
-    Raises:
-        StartupError: it has members.
-        KafkaError: Kafka cannot be asked.
+    Raises `StartupError` if it has members, and `KafkaError` if Kafka cannot be asked.
     """
     for found in described_groups(await admin.describe_consumer_groups([group.name])):
         if found.name == group.name and found.state not in ("Empty", "Dead", ""):
@@ -93,9 +91,8 @@ async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group:
     """The offsets at which the tasks of the group would go on: by their checkpoints and what became of the topic since,
     else by the group's offset, else the beginning.
 
-    Raises:
-        StartupError: another producer's open transaction hides a checkpoint.
-        KafkaError: Kafka cannot be asked; also `TimeoutError`.
+    Raises `StartupError` if another producer's open transaction hides a checkpoint, and `KafkaError` or `TimeoutError`
+    if Kafka cannot be asked.
     """
     checkpointed = await _checkpointed(clients, group)
     committed = await coordinated(lambda: group_offsets(admin, group.name, group.input))
@@ -114,9 +111,7 @@ async def positions_of(clients: KafkaClients, admin: AIOKafkaAdminClient, group:
 async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Offsets:
     """The target as an offset of each partition.
 
-    Raises:
-        StartupError: a partition does not have the offset.
-        KafkaError: Kafka cannot be asked.
+    Raises `StartupError` if a partition does not have the offset, and `KafkaError` if Kafka cannot be asked.
     """
     begins, ends = await _bounds(clients, group)
     match target:
@@ -143,9 +138,7 @@ async def targets_of(clients: KafkaClients, group: Group, target: Target) -> Off
 async def order(clients: KafkaClients, group: Group, ordered: Sequence[Move]) -> None:
     """Commit the group's offsets.
 
-    Raises:
-        StartupError: the group has members.
-        KafkaError: anything else.
+    Raises `StartupError` if the group has members, and `KafkaError` if the commit fails for another reason.
     """
     async with started(clients.member(group.name)) as consumer:
         consumer.assign([move.partition for move in ordered])

@@ -17,7 +17,7 @@ LOOK_SECONDS = 60.0
 """Seconds between two looks."""
 
 ASK_SECONDS = 20.0
-"""Seconds for one look."""
+"""The longest time for one look, in seconds."""
 
 AGAIN_SECONDS = 2.0
 AGAIN = 3

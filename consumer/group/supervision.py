@@ -188,7 +188,7 @@ class Supervision(Generic[T]):
             self._metrics.task_trouble()
             self._log.error("task_stands_still", partition=partition.partition, error=str(error))
 
-    # told
+    # what is logged
 
     def tell_restored(self, assigned: Collection[TopicPartition] | None) -> None:
         """Log once that all assigned partitions are restored, and again after one of them had failed."""
@@ -216,8 +216,7 @@ async def known(consumer: AIOKafkaConsumer, partition: TopicPartition) -> None:
     """Wait until the client knows the partition, which may just have been added: the member that assigned it knew it
     earlier. For a partition that it does not know, the client would repeat its requests until they time out.
 
-    Raises:
-        UnknownTopicOrPartitionError: it does not know the partition after `METADATA_LOOKS` questions.
+    Raises `UnknownTopicOrPartitionError` if the client does not know it after `METADATA_LOOKS` questions.
     """
     for _ in range(METADATA_LOOKS):
         if partition.partition in (consumer.partitions_for_topic(partition.topic) or ()):

@@ -23,7 +23,7 @@ LOOKS_BETWEEN = 12
 """After so many looks the topics are asked for in any case."""
 
 ASK_SECONDS = 10.0
-"""Seconds for Kafka to describe its topics."""
+"""How many seconds Kafka may take to describe its topics."""
 
 
 class TopicWatch:

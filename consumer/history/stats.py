@@ -13,22 +13,22 @@ from consumer.history.step import Reason, Step, StepKind
 from consumer.history.steps import EARLY_SECONDS
 
 DIMENSIONS: Final = ("guard", "tenant", "ruleset", "severity", "route")
-"""By what can be counted."""
+"""The facts of an alert by which figures can be grouped."""
 
 DAY_SECONDS: Final = 86_400.0
-"""A problem that is over and triggers again so soon counts as come back."""
+"""A problem that is over and triggers again within so many seconds counts as come back."""
 
 MOST_LIVES: Final = 200_000
-"""Lives that are open at a time, and ends that are remembered for a day. Beyond that, the oldest is let go: a life
+"""How many open lives, and how many ends of the last day, are remembered. Beyond that, the oldest is let go: a life
 counts as it is then."""
 
 MOST_GROUPS: Final = 10_000
-"""Groups that are counted apart; what belongs to further ones is counted together, as `OTHERS`."""
+"""How many groups are counted separately; what belongs to further ones is counted together, as `OTHERS`."""
 
 OTHERS: Final = "(others)"
 
 _RATIO: Final = 1.05
-"""By how much one bucket of a `Spans` is longer than the one before: no quantile is further off."""
+"""By which factor one bucket of a `Spans` is longer than the one before. No quantile is further off."""
 
 _LEAST: Final = 0.001
 _PEOPLE: Final = ("operator", "provider")
@@ -167,7 +167,7 @@ class Stats:
         self.providers: set[str] = set()
 
     def take(self, step: Step) -> None:
-        """The next step; those of one dedup key are in their order."""
+        """Take the next step. The steps of one dedup key come in their order."""
         self.steps += 1
         self.providers.add(step.provider)
         key = step.provider, step.dedup_key

@@ -31,7 +31,7 @@ class StepKind(StrEnum):
     """What has happened to an alert."""
 
     TRIGGERED = "triggered"
-    """It owes a trigger because of an event."""
+    """The alert owes a trigger because of an event."""
     TOLD = "told"
     """The provider has accepted a trigger, and had no incident of it before."""
     RAISED = "raised"
@@ -39,31 +39,31 @@ class StepKind(StrEnum):
     TOLD_AGAIN = "told_again"
     """The provider has accepted a trigger that says once more what it had been told."""
     ACKNOWLEDGED = "acknowledged"
-    """Somebody has acknowledged it."""
+    """Somebody has acknowledged the alert."""
     UNACKNOWLEDGED = "unacknowledged"
-    """At the provider, nobody has it any more."""
+    """At the provider, nobody has acknowledged the alert any more."""
     REOPENED = "reopened"
-    """Somebody has opened its incident again."""
+    """Somebody has opened the alert's incident again."""
     REASSIGNED = "reassigned"
-    """Somebody else has it at the provider: it was reassigned, delegated or escalated."""
+    """Somebody else has the alert at the provider: it was reassigned, delegated or escalated."""
     ANNOTATED = "annotated"
-    """Somebody has written a note to its incident."""
+    """Somebody has written a note to the alert's incident."""
     PRIORITY_CHANGED = "priority_changed"
-    """Its incident has another priority."""
+    """The alert's incident has another priority."""
     RESOLVED = "resolved"
     """The problem is over. If the provider has an incident, it is told afterwards."""
     SILENCED = "silenced"
-    """A silence keeps it from being told."""
+    """A silence keeps the provider from being told of the alert."""
     DEAD_LETTERED = "dead_lettered"
-    """The trigger that it owed became a dead letter."""
+    """The trigger that the alert owed became a dead letter."""
     GIVEN_UP = "given_up"
-    """The trigger that it owed became a dead letter, because it was owed for too long."""
+    """The trigger that the alert owed became a dead letter, because it was owed for too long."""
     HANDED_OVER = "handed_over"
-    """It was handed over to the task of another partition."""
+    """The alert was handed over to the task of another partition."""
     ORPHANED = "orphaned"
-    """It is gone, and an incident of it may be left where no configured key reaches it."""
+    """The alert is gone, and an incident of it may be left where no configured key reaches it."""
     FORGOTTEN = "forgotten"
-    """It is dropped, since nothing was heard of it for very long. Nothing is sent."""
+    """The alert is dropped, since nothing was heard of it for very long. Nothing is sent."""
 
 
 class Reason(StrEnum):
@@ -72,19 +72,19 @@ class Reason(StrEnum):
     NEW = "new"
     """There was no alert of its dedup key."""
     REOPENED = "reopened"
-    """It was over, and the provider had not heard of that yet."""
+    """The alert was over, and the provider had not heard of that yet."""
     UNTOLD = "untold"
-    """The provider has not been told of it: an earlier trigger became a dead letter, or it was silenced."""
+    """The provider has not been told of the alert: an earlier trigger became a dead letter, or it was silenced."""
     RAISED = "raised"
     """The event is of a higher severity than what was told."""
     RENOTIFY = "renotify"
-    """It was told ``renotify_seconds`` ago."""
+    """The provider was told ``renotify_seconds`` ago."""
     WINDOW = "window"
     """The event before it was more than ``window_seconds`` ago."""
     CLOSED_AT_PROVIDER = "closed_at_provider"
-    """Somebody has closed it at the provider, and it goes on."""
+    """Somebody has closed the alert at the provider, and its problem goes on."""
     SILENCE_ENDED = "silence_ended"
-    """Its silences have ended, and it goes on."""
+    """The silences of the alert have ended, and its problem goes on."""
 
 
 class Step(Struct, frozen=True, gc=False, omit_defaults=True, kw_only=True):
@@ -168,7 +168,8 @@ def encode(step: Step) -> bytes:
 
 
 def decode(value: bytes | None) -> Step:
-    """The step in a record of the history topic. Fields that a later release adds are left out. Raises `NoStep`."""
+    """The step in a record of the history topic. Fields that a later release adds are left out. Raises `NoStep` if the
+    record is no step."""
     if value is None:
         raise NoStep("a record without a value")
     try:

@@ -17,11 +17,11 @@ from state.remembered_ends import is_session
 from state.violation import Violation
 
 EARLY_SECONDS: Final = 300.0
-"""An alert that people end so soon after it was told was probably noise."""
+"""An alert that people end within so many seconds after it was told was probably noise."""
 
 
 STEP_BYTES: Final = 300
-"""What a step takes in memory, about: the texts in it are mostly shared."""
+"""About how many bytes a step takes in memory: the texts in it are mostly shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ class TaskSteps:
         return noted
 
     def silenced(self, alert: Alert, silence: str, *, is_of_event: bool = True) -> Alert:
-        """The silence of this id keeps the alert from being told: its last event, or (not ``is_of_event``) all that has
-        occurred since it was resolved."""
+        """The silence of this id keeps the provider from being told of the alert's last event or, if not
+        ``is_of_event``, of all that has occurred since the alert was resolved."""
         if not self.are_kept:
             return alert
         held = alert.held

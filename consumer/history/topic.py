@@ -53,7 +53,7 @@ class HistoryTopic:
 
     async def is_ready(self) -> bool:
         """Whether it takes history now. After `doubted` it is asked whether the topic is still there; raises
-        KafkaError, OSError and TimeoutError if nobody says."""
+        `KafkaError`, `OSError` or `TimeoutError` if nobody says."""
         if self._is_doubted:
             self._partitions = len((await self._look()).get(self.name, ()))  # created anew, it may have fewer
             self._is_doubted = False
@@ -62,7 +62,7 @@ class HistoryTopic:
         return self.is_there
 
     def doubted(self) -> None:
-        """It has not answered for long: it, or all of Kafka, may be gone."""
+        """Note that the topic has not answered for long: the topic, or all of Kafka, may be gone."""
         self._is_doubted = True
 
     def partition(self, task: int) -> int:

@@ -19,16 +19,16 @@ class Fit(Enum):
     """What is found in the log at the offset of an anchor."""
 
     FITS = auto()
-    """The anchor's record."""
+    """At the anchor's offset is the anchor's record."""
     OTHER = auto()
-    """Another record."""
+    """At the anchor's offset is another record."""
     ABSENT = auto()
-    """No record, although the log begins before the offset: the log ends before it, there is a transaction marker, or
-    the record was compacted away."""
+    """At the anchor's offset is no record, although the log begins before it: the log ends before it, there is a
+    transaction marker, or the record was compacted away."""
     REMOVED = auto()
     """The log begins after the offset."""
     UNREADABLE = auto()
-    """A batch that cannot be read, which says nothing of the log."""
+    """At the anchor's offset is a batch that cannot be read, which says nothing of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Log(Enum):
     TRUNCATED = "truncated"
     """The log is the same up to some record, and ends there or has other records from there on."""
     RECREATED = "recreated"
-    """It is another log: the topic was created anew."""
+    """The log is another one: the topic was created anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class FirstStart:
 
         Once the answer was yes, it stays yes for all of them: some tasks may commit a checkpoint before others begin.
 
-        Raises KafkaError and TimeoutError.
+        Raises `KafkaError` or `TimeoutError` if Kafka does not answer as it should.
         """
         async with self._asking:
             if partition.partition >= self._first and await self._is_first(partition.topic, partitions, clients):

@@ -61,7 +61,7 @@ class FormerInput:
     async def find(self) -> None:
         """Find the place in the log again, in case that was truncated or created anew.
 
-        Raises KafkaError and TimeoutError.
+        Raises `KafkaError` or `TimeoutError` if Kafka does not answer as it should.
         """
         async with looking(self._clients, [self._partition]) as (partition,):
             look = await partition.look(self._offset, self._anchors)
@@ -74,7 +74,8 @@ class FormerInput:
         """The records that are not decided yet, in order, some at a time. When the end is reached, it is asked for
         again.
 
-        Raises KafkaError, TimeoutError, and `HiddenState` while an open transaction hides the end.
+        Raises `KafkaError` or `TimeoutError` if Kafka does not answer as it should, and `HiddenState` while an open
+        transaction hides the end.
         """
         async with started(self._clients.reader()) as reader:
             while not self.is_decided:

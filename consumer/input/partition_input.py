@@ -36,16 +36,17 @@ class PartitionInput:
     """A record that an earlier task has decided, but that is no longer in the log: from there on it is another log."""
 
     async def group_offset(self) -> OffsetAndMetadata | None:
-        """The group's offset with its metadata; None if there is none. Raises as `group_offsets`."""
+        """The group's offset with its metadata; None if there is none. Raises what `group_offsets` raises."""
         return await self.group_offset_of(self.partition)
 
     async def group_offset_of(self, partition: TopicPartition) -> OffsetAndMetadata | None:
-        """The group's offset of another partition, which the group may have read before. Raises as `group_offsets`."""
+        """The group's offset of another partition, which the group may have read before. Raises what `group_offsets`
+        raises."""
         return (await group_offsets(self.admin, self.group_id, [partition]))[partition]
 
     async def offsets_of_others(self, partitions: int) -> Sequence[OffsetAndMetadata | None]:
-        """The group's offsets of all other partitions of the topic, which has so many ``partitions``. Raises as
-        `group_offsets`."""
+        """The group's offsets of all other partitions of the topic, which has so many ``partitions``. Raises what
+        `group_offsets` raises."""
         topic, own = self.partition
         others = [TopicPartition(topic, number) for number in range(partitions) if number != own]
         return list((await group_offsets(self.admin, self.group_id, others)).values())
@@ -87,14 +88,15 @@ class PartitionInput:
         return beginning, (await self.consumer.end_offsets([self.partition]))[self.partition]
 
     async def look(self, clients: KafkaClients, position: int, anchors: Anchors) -> Look:
-        """Where the log begins and ends, and how these anchors fit. Raises KafkaError and TimeoutError."""
+        """Where the log begins and ends, and how these anchors fit. Raises `KafkaError` or `TimeoutError` if Kafka does
+        not answer as it should."""
         async with looking(clients, [self.partition]) as (partition,):
             return await partition.look(position, anchors)
 
     async def anchor_before(self, clients: KafkaClients, offset: int) -> Anchor | None:
         """The anchor of the last record before this offset; None if there is none.
 
-        Raises KafkaError and TimeoutError.
+        Raises `KafkaError` or `TimeoutError` if Kafka does not answer as it should.
         """
         async with looking(clients, [self.partition]) as (partition,):
             return await partition.before(offset)

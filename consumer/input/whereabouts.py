@@ -87,7 +87,7 @@ class Whereabouts:
         ``here`` is the position that is known of this partition; ``has_state`` is also true if there is a checkpoint
         without one. ``has_had_owners``: other tasks may have decided this partition before.
 
-        Raises KafkaError and TimeoutError.
+        Raises `KafkaError` or `TimeoutError` if Kafka does not answer as it should.
         """
         begun = committed
         if here is None and whose(committed) in (Whose.ORDER, Whose.FOREIGN):

@@ -155,7 +155,7 @@ class KafkaClients:
     async def watermarks(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
     ) -> Mapping[TopicPartition, Watermarks]:
-        """The watermarks of these partitions, as their leaders give them. Raises KafkaError if one is not given."""
+        """The watermarks of these partitions, as their leaders give them. Raises `KafkaError` if one is not given."""
         return await all_watermarks(consumer, partitions)
 
     def admin(self) -> AIOKafkaAdminClient:
@@ -203,7 +203,7 @@ async def started(consumer: AIOKafkaConsumer) -> AsyncIterator[AIOKafkaConsumer]
 
 
 async def start_producer(producer: AIOKafkaProducer) -> None:
-    """Start a producer. Raises aiokafka's errors: `KafkaConnectionError` if no broker is known."""
+    """Start a producer. Raises aiokafka's errors if it cannot start: `KafkaConnectionError` if no broker is known."""
     try:
         await start_client(producer.start())
     except AssertionError as error:
@@ -223,8 +223,9 @@ async def close_producer(producer: AIOKafkaProducer, timeout: float = 5.0) -> No
 async def stop_consumer(consumer: AIOKafkaConsumer, timeout: float | None = None) -> None:
     """Stop a consumer within ``timeout`` seconds; a group member leaves its group.
 
-    Raises TimeoutError and aiokafka's errors. Before an error is raised, all of the consumer's tasks and connections
-    are ended here, since ``stop`` cannot be called a second time after it was interrupted (aiokafka 0.14).
+    Raises `TimeoutError` if it has not stopped by then, and aiokafka's errors if stopping fails. Before an error is
+    raised, all of the consumer's tasks and connections are ended here, since ``stop`` cannot be called a second time
+    after it was interrupted (aiokafka 0.14).
     """
     stopping = asyncio.ensure_future(consumer.stop())
     try:

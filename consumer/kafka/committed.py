@@ -18,8 +18,8 @@ async def is_committed(clients: KafkaClients, record: RecordMetadata, log: Filte
 
     Call this after the next producer with the same transactional id was initialised: by then the transaction has ended,
     and the end is written to every partition. Nobody else writes to the record's partition, so no compaction has
-    removed the record. Raises TimeoutError if the partition does not answer, and what the consumer raises; the outcome
-    is unknown then.
+    removed the record. Raises `TimeoutError` if the partition does not answer, and what the consumer raises; the
+    outcome is unknown then.
     """
     partition = TopicPartition(record.topic, record.partition)
     async with asyncio.timeout(LOOK_SECONDS), started(clients.reader()) as reader:

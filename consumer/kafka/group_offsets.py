@@ -42,7 +42,7 @@ async def coordinated(ask: Callable[[], Awaitable[T]]) -> T:
     """The result of ``ask``, once the group has a coordinator: it can move, and in a new cluster there is none at
     first.
 
-    Raises KafkaError if there is none within `COORDINATOR_SECONDS`.
+    Raises `KafkaError` if there is none within `COORDINATOR_SECONDS`.
     """
     deadline = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
     while True:

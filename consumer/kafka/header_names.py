@@ -41,7 +41,7 @@ class TolerantRecords:
         return int(self._records.size_in_bytes())
 
     def next_batch(self) -> "TolerantBatch":
-        """The next batch. Raises aiokafka's `CorruptRecordException`."""
+        """The next batch. Raises aiokafka's `CorruptRecordException` if the batch is corrupt."""
         batch = self._records.next_batch()
         start = self._position
         length = int.from_bytes(self._data[start + _LENGTH.start : start + _LENGTH.stop], "big")

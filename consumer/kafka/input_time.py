@@ -11,7 +11,8 @@ from consumer.timing.clock import Clock
 from state.occurrences import EARLIEST
 
 ALONE_SECONDS: Final = 60.0
-"""For so long no record was within the host's time: then it is the host that is behind, if the brokers say so too."""
+"""If no record was within the host's time for so many seconds, the host is behind, provided that the brokers say so
+too."""
 
 
 class InputTime:

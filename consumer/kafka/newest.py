@@ -23,8 +23,8 @@ READ_SECONDS = 20.0
 async def newest_time(clients: KafkaClients, partition: TopicPartition, now: float) -> float | None:
     """The newest record's time in seconds since the epoch; None if no timestamp near the end can be a time.
 
-    ``now`` is this host's time. Records that are not committed, or were aborted, count as well. Raises KafkaError and
-    TimeoutError.
+    ``now`` is this host's time. Records that are not committed, or were aborted, count as well. Raises `KafkaError` or
+    `TimeoutError` if Kafka does not answer as it should.
     """
     async with asyncio.timeout(READ_SECONDS), started(clients.reader(isolation_level="read_uncommitted")) as reader:
         reader.assign([partition])

@@ -33,7 +33,8 @@ RECORD_SECONDS = 5.0
 """Time limit for reading one record: a person waits for it, and for the rest of the answer."""
 
 READ_OVER = 64
-"""So many records that nobody wants are read between two that are wanted: to begin anew takes longer."""
+"""If at most so many unwanted records are between two wanted ones, they are read as well: to begin anew takes
+longer."""
 
 RECORD_BYTES = 64 * 1024
 """How much a fetch asks for where one record is wanted. A larger record comes whole all the same (KIP-74)."""
@@ -92,7 +93,7 @@ async def read(reader: AIOKafkaConsumer, begins: Offsets, ends: Offsets) -> Asyn
 async def read_record(clients: KafkaClients, topic: str, partition: int, offset: int) -> Record | None:
     """The committed record at this place; None if there is none, or if the topic does not exist any more.
 
-    Raises KafkaError and OSError; TimeoutError after `RECORD_SECONDS`.
+    Raises `KafkaError` or `OSError` if Kafka does not answer as it should, and `TimeoutError` after `RECORD_SECONDS`.
     """
     async with (
         asyncio.timeout(RECORD_SECONDS),
@@ -106,7 +107,7 @@ async def read_record(clients: KafkaClients, topic: str, partition: int, offset:
 async def read_records(clients: KafkaClients, places: Collection[Place]) -> AsyncGenerator[Record, None]:
     """The committed records at these places, in no order; none of those that are not there (any more).
 
-    Raises KafkaError and OSError. The caller limits the time.
+    Raises `KafkaError` or `OSError` if Kafka does not answer as it should. The caller limits the time.
     """
     there = await _partitions_there(clients, {topic for topic, _, _ in places})
     wanted: dict[TopicPartition, set[int]] = {}
@@ -154,7 +155,8 @@ async def _partitions_there(clients: KafkaClients, topics: Collection[str]) -> C
 
 
 async def hidden_ends(reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> list[str]:
-    """A sentence for each partition whose end an open transaction hides. Raises KafkaError.
+    """A sentence for each partition whose end an open transaction hides. Raises `KafkaError` if Kafka does not answer
+    as it should.
 
     In the other partitions, a ``read_committed`` reader is from now on shown all that was there at the call.
     """
@@ -189,7 +191,8 @@ async def last_checkpoints(reader: AIOKafkaConsumer, partitions: Sequence[TopicP
 async def decided_positions(
     clients: KafkaClients, state_topic: str, input_topic: str, partitions: Collection[int]
 ) -> Mapping[int, int]:
-    """The offset up to which each of these input partitions is decided, by its last checkpoint. Raises KafkaError."""
+    """The offset up to which each of these input partitions is decided, by its last checkpoint. Raises `KafkaError` if
+    Kafka does not answer as it should."""
     wanted = [TopicPartition(state_topic, partition) for partition in partitions]
     async with started(clients.reader()) as reader:
         found = await last_checkpoints(reader, wanted)

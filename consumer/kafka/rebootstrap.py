@@ -113,7 +113,7 @@ class Rebootstrap:
 async def bootstrapped(client: AIOKafkaClient) -> AsyncIterator[Any]:
     """The client, once it has found a broker by way of the bootstrap addresses. It is closed after the block.
 
-    Raises KafkaConnectionError if none of the addresses leads to a broker.
+    Raises `KafkaConnectionError` if none of the addresses leads to a broker.
     """
     try:
         await closing_if_cancelled(client.bootstrap())

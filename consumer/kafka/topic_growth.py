@@ -142,7 +142,7 @@ def _grow(specs: Sequence[TopicSpec], counts: Mapping[str, int]) -> str:
 async def try_growths(admin: AIOKafkaAdminClient, planned: Sequence[Growth]) -> None:
     """Ask the broker whether it would add these partitions; none is added.
 
-    Raises `GrowthRefused`, OSError or TimeoutError.
+    Raises `GrowthRefused` if the broker would not, and `OSError` or `TimeoutError` if it does not answer.
     """
     for growth in planned:
         try:
@@ -157,7 +157,8 @@ async def grow(
     """Let these topics grow, one after the other: each has its new partitions, with leaders, before the next begins.
 
     ``grown`` is called after each. Topics that have grown before an error stay grown, and the growth can be repeated at
-    any time. Raises `GrowthRefused`, KafkaError, OSError or TimeoutError.
+    any time. Raises `GrowthRefused` if a topic has not grown, and `KafkaError`, `OSError` or `TimeoutError` if Kafka
+    does not answer as it should.
     """
     for growth in planned:
         refusal: KafkaError | None = None

@@ -114,7 +114,7 @@ async def check_topics(admin: AIOKafkaAdminClient, config: Config) -> TopicRepor
     """Look at the topics. ``admin`` must be started. Nothing is created, not even where brokers create topics by
     themselves.
 
-    Raises KafkaError, OSError or TimeoutError if Kafka does not answer.
+    Raises `KafkaError`, `OSError` or `TimeoutError` if Kafka does not answer.
     """
     return _report(topics_of(config), await _look(admin, topics_of(config)))
 

@@ -7,7 +7,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 
 async def topics_there(admin: AIOKafkaAdminClient) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """The partitions of every topic that this user may see, by the topic's name. Raises KafkaError.
+    """The partitions of every topic that this user may see, by the topic's name. Raises `KafkaError` if Kafka does not
+    answer as it should.
 
     All topics are listed, because a request that names a topic can create it (``auto.create.topics.enable``).
     """

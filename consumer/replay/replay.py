@@ -177,7 +177,7 @@ async def replay(
 ) -> Summary:
     """Replay what is planned. After a cancellation or a kill, the next call goes on from there.
 
-    Raises `ReplayFailed`, and what the clients raise.
+    Raises `ReplayFailed` if the replay cannot go on, and what the clients raise if Kafka does not answer as it should.
     """
     producer = clients.transactional(plan.transactional_id)
     reader = clients.reader()

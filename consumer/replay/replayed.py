@@ -123,7 +123,8 @@ partition."""
 async def find_replays(
     reader: AIOKafkaConsumer, dead_letters: Sequence[TopicPartition], feedback: Sequence[TopicPartition]
 ) -> Replays:
-    """The replays that the two topics show. Where both show one, the dead-letter topic counts. Raises KafkaError."""
+    """The replays that the two topics show. Where both show one, the dead-letter topic counts. Raises `KafkaError` if
+    Kafka does not answer as it should."""
     found = Replays()
     for partitions, take in ((feedback, found.take_feedback), (dead_letters, found.take)):
         if partitions:

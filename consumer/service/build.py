@@ -18,7 +18,8 @@ from state.policy import Policy
 
 
 def build_pipelines(config: Config) -> list[Pipeline]:
-    """One pipeline for each configured provider. Raises `providers.table.UnusableProvider`."""
+    """One pipeline for each configured provider. Raises `providers.table.UnusableProvider` if a provider cannot be
+    made."""
     return [_build(config, name, section) for name, section in config.sections.items()]
 
 

@@ -38,7 +38,7 @@ class Disagreement:
 async def disagreement(admin: AIOKafkaAdminClient, config: Config) -> Disagreement:
     """Ask the groups of the configured pipelines. A group that this user may not describe counts as agreeing.
 
-    Raises KafkaError.
+    Raises `KafkaError` if Kafka does not answer as it should.
     """
     lines: list[str] = []
     unknown: list[str] = []

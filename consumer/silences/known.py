@@ -9,10 +9,11 @@ from typing import Final
 from consumer.silences.silence import Silence, SilencedEvent
 
 _EXACT: Final = ("session_id", "tenant_id", "guard", "agent_id")
-"""Fields by whose exact text silences are looked up, the most telling first. An event has them by the same names."""
+"""The fields by whose exact text silences are looked up, the most telling first. An event has fields of the same
+names."""
 
 _ENDS: Final = 64
-"""So many ends that a silence has had are remembered at most, the last ones."""
+"""How many ends that a silence has had are remembered at most: the last ones."""
 
 _Ending = tuple[float, str]
 """When a silence ends, and its id."""

@@ -21,16 +21,16 @@ from consumer.silences.silence import Silence, SilencedEvent
 from providers.retry import Backoff, Restarts
 
 Malformed = Callable[["ConsumerRecord[bytes, bytes]", MalformedSilence], None]
-"""Told of each record that is no silence."""
+"""This is called with each record that is no silence."""
 
 FETCH_TIMEOUT_MS = 500
 
 LOOK_SECONDS = 60.0
-"""Between two looks whether the topic is there: without it nothing is silenced."""
+"""Seconds between two looks whether the topic exists. Without the topic, nothing is silenced."""
 
 UNREAD_SECONDS = 30.0
-"""For so long a member that cannot read the topic waits at most. Then it decides without it: a page too many is better
-than none."""
+"""How many seconds a member that cannot read the topic waits at most. Then it decides events as if nothing were
+silenced: a page too many is better than none."""
 
 
 class SilenceReader:
@@ -151,8 +151,7 @@ class SilenceReader:
 def put(known: KnownSilences, record: "ConsumerRecord[bytes, bytes]") -> None:
     """Take what a record of the topic says.
 
-    Raises:
-        MalformedSilence: it says nothing; what is known stays as it was.
+    Raises `MalformedSilence` if the record says nothing; what is known stays as it was.
     """
     silence, written = decode(record.key, record.value), record.timestamp / 1000
     if silence is not None:
@@ -165,7 +164,7 @@ async def read_silences(
     clients: KafkaClients, partitions: Sequence[TopicPartition]
 ) -> tuple[KnownSilences, Sequence[str]]:
     """All silences of the topic as it is now, and a sentence for each record that is none. Raises what the clients
-    raise."""
+    raise if Kafka does not answer as it should."""
     wrong: list[str] = []
 
     def malformed(record: "ConsumerRecord[bytes, bytes]", error: MalformedSilence) -> None:

@@ -1,6 +1,7 @@
 """Records of the silences topic: the key is the silence's id, the value JSON (design section 22).
 
-Anybody who may write to the topic chooses its bytes: decoding gives a value or raises `MalformedSilence`.
+Anybody who may write to the topic chooses its bytes: decoding gives a value, or raises `MalformedSilence` if the bytes
+mean none.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from consumer.silences.silence import InvalidSilence, Match, Silence, SilenceSta
 from state.violation import SEVERITY_BY_LABEL
 
 LARGEST_BYTES: Final = 64 * 1024
-"""Of a record; a larger one is none of ours."""
+"""The most bytes of a record; a larger one is none of ours."""
 
 _TIMES = ("created_at", "starts_at", "expires_at")
 _TEXTS = ("id", "scope", "reason", "created_by")
@@ -33,8 +34,7 @@ def encode(silence: Silence) -> tuple[bytes, bytes]:
 def decode(key: bytes | None, value: bytes | None) -> Silence | None:
     """What a record of the topic says; None if it deletes the silence of its key.
 
-    Raises:
-        MalformedSilence: it is none of ours.
+    Raises `MalformedSilence` if the record is no record of a silence.
     """
     if not key:
         raise MalformedSilence("the record has no key")
@@ -73,8 +73,7 @@ def to_json(silence: Silence) -> dict[str, Any]:
 def from_json(facts: object) -> Silence:
     """The silence that the JSON says.
 
-    Raises:
-        MalformedSilence: a field is missing, is not known, or is not what it must be.
+    Raises `MalformedSilence` if a field is missing, is not known, or is not what it must be.
     """
     if not isinstance(facts, Mapping):
         raise MalformedSilence("no silence: not an object")

@@ -23,7 +23,7 @@ FIELDS: Final = ("guard", "tenant_id", "session_id", "agent_id", "resource", "ev
 LONGEST_ID: Final = 128
 LONGEST_TEXT: Final = 1024
 MOST_TERMS: Final = 32
-"""Bounds of what a record may hold, in characters and terms."""
+"""The most characters and terms that a record may hold."""
 
 _WILDCARD = "*"
 
@@ -58,11 +58,11 @@ class SilenceStatus(Enum):
     """What became of a silence, as its record says."""
 
     ACTIVE = "active"
-    """It holds from its start to its end."""
+    """The silence holds from its start to its end."""
     EXPIRED = "expired"
-    """Its end has passed, and somebody has tidied up."""
+    """The silence's end has passed, and somebody has tidied up."""
     REVOKED = "revoked"
-    """Somebody has ended it before its time; its end is that moment."""
+    """Somebody has ended the silence before its time; its end is that moment."""
 
 
 class InvalidSilence(ValueError):
@@ -145,7 +145,7 @@ class Silence:
             raise InvalidSilence("expires_at", f"must lie within {LONGEST_SECONDS / 86400:.0f} days of its start")
 
     def is_for(self, provider: str) -> bool:
-        """Whether it holds at this provider."""
+        """Whether the silence holds at this provider."""
         return self.scope in (EVERY_PROVIDER, provider)
 
     def silences(self, event: SilencedEvent, at: float) -> bool:
@@ -168,8 +168,8 @@ class Silence:
         return (self.match, self.include_critical) == (other.match, other.include_critical)
 
     def goes_on_from(self, before: "Silence") -> bool:
-        """Whether this, under the same id, is still the silence that it was ``before``: one that ends earlier or later.
-        Else what that held is held no longer."""
+        """Whether this silence is still the one that it was ``before`` under the same id, perhaps with another end. If
+        it is not, the alerts that the earlier one kept silent are silent no longer."""
         return self.is_of_same_events(before) and self.scope == before.scope and self.starts_at <= before.expires_at
 
     def as_written(self, at: float) -> "Silence":

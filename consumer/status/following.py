@@ -23,7 +23,8 @@ async def follow(
 ) -> AsyncGenerator[None, None]:
     """Read the state from ``begins`` on, for ever, and the hand-overs in the feedback topic; yields after each fetch.
 
-    A partition that is not in ``begins`` is read from its beginning. Raises what the clients raise.
+    A partition that is not in ``begins`` is read from its beginning. Raises what the clients raise if Kafka does not
+    answer as it should.
     """
     places = dict(begins)
     while True:

@@ -51,7 +51,7 @@ def topics_to_look_at(config: Config) -> list[str]:
 async def look(config: Config, clients: KafkaClients, partitions: Partitions) -> ServiceStatus:
     """The status of the whole service. ``partitions`` are those of `topics_to_look_at`.
 
-    Raises KafkaError, OSError and TimeoutError.
+    Raises `KafkaError`, `OSError` or `TimeoutError` if Kafka does not answer as it should.
     """
     admin = clients.admin()
     try:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from consumer.telemetry.tally import Tally
 
 PREFIX: Final = "clawdstrike_alerting"
-"""With what the name of each family begins."""
+"""The beginning of each family's name."""
 
 _LATENCY: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 _SHORT: Final = _LATENCY[:13]

@@ -130,7 +130,7 @@ class PipelineMetrics:
         self._metrics.delivery.follow_ups.labels(self._name, route).inc()
 
     def unverified(self, route: str) -> None:
-        """It was asked in vain what has become of an accepted notification."""
+        """Count an accepted notification about which nobody could say what became of it."""
         self._metrics.delivery.unverified.labels(self._name, route).inc()
 
     def route_check(self, route: str, result: str) -> None:

@@ -36,8 +36,9 @@ async def unless_set(event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
 
 @asynccontextmanager
 async def meanwhile(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
-    """Do this work, which goes on for ever, for the length of the block: at its end it is cancelled, and has come to
-    its own. What the work raises is for itself to tell: nobody hears of it here."""
+    """Run this work, which never ends by itself, for the length of the block. At the end of the block it is cancelled,
+    and the block waits until it has ended. An error of the work is not raised here: the work has to report its errors
+    itself."""
     working = asyncio.create_task(work)
     try:
         yield

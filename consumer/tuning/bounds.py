@@ -31,7 +31,8 @@ class Bound:
 
     @classmethod
     def parse(cls, text: str) -> "Bound":
-        """``NAME OPERATOR NUMBER``. Raises ValueError, with one line that says what may stand there."""
+        """The bound that the text ``NAME OPERATOR NUMBER`` means. Raises `ValueError` if it means none, with one line
+        that says what may stand there."""
         found = _EXPRESSION.fullmatch(text)
         if found is None:
             raise ValueError(f"must be a name, one of {' '.join(_OPERATORS)}, and a whole number, such as 'pages>100'")

@@ -34,9 +34,8 @@ def records_in(path: Path, read: Callable[[int], None] = lambda position: None) 
 
     ``read`` is told how many bytes of the file have been read.
 
-    Raises:
-        FileTrouble: there is no such file, it ends within a compressed stream, or a line of it is none (which has its
-            number).
+    Raises `FileTrouble` if there is no such file, if it ends within a compressed stream, or if one of its lines is no
+    record (the error tells the number of the line).
     """
     number = 0
     try:
@@ -99,8 +98,7 @@ def _lines(read: Callable[[int], bytes], path: Path) -> Iterator[list[bytes]]:
 class Export:
     """Writes records to a file that `records_in` reads; compressed if its name ends in ``.gz``.
 
-    Raises:
-        FileTrouble: the file cannot be written.
+    Raises `FileTrouble` if the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -38,7 +38,7 @@ class _Line(Struct, gc=False, omit_defaults=True):
     value: Raw | UnsetType = UNSET
     value_base64: Text = None
     timestamp: Text = None
-    """That of an event alone."""
+    """The time of an event that stands alone in its line, without a record."""
 
 
 class _Anything(Struct, gc=False):
@@ -52,15 +52,14 @@ _ENCODER: Final = Encoder()
 
 
 class BrokenLine(ValueError):
-    """A line that is neither; it says why."""
+    """A line that is neither a record nor an event; the error says why."""
 
 
 def record_of(line: bytes, number: int) -> Record:
     """The record in a line; an event alone has its own time, and the line's ``number`` for an offset. One whose time
     is none has the timestamp 0.
 
-    Raises:
-        BrokenLine: it is no JSON object, or a record that lacks something.
+    Raises `BrokenLine` if the line is no JSON object, or a record that lacks something.
     """
     try:
         read = _LINE.decode(line)
@@ -75,7 +74,8 @@ def record_of(line: bytes, number: int) -> Record:
         return Record("", 0, number, _milliseconds(read.timestamp), None, line)
     key = None if facts.key is None else facts.key.encode()
     value = None if read.value is UNSET else bytes(read.value)
-    if facts.key_base64 is None and read.value_base64 is None and not facts.headers:  # as most are
+    # Most records are text without headers, and there is nothing to decode.
+    if facts.key_base64 is None and read.value_base64 is None and not facts.headers:
         return Record(facts.topic, facts.partition, facts.offset, facts.timestamp, key, value)
     try:
         if facts.key_base64 is not None:

@@ -38,7 +38,8 @@ async def records_since(
     """The committed records of these partitions since a moment (seconds since the epoch), up to where they end now, in
     the order of their times.
 
-    ``read`` is told how many offsets have been passed, and of how many. Raises KafkaError.
+    ``read`` is told how many offsets have been passed, and of how many. Raises `KafkaError` if Kafka does not answer as
+    it should.
     """
     async with started(clients.reader()) as reader:
         spans = {one.partition: one for one in await _spans(reader, partitions, since) if one.begin < one.end}

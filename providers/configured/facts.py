@@ -17,10 +17,10 @@ from state.facts import LABEL, fact_of
 from state.violation import Violation
 
 Json = Any
-"""A value that JSON has."""
+"""A value that JSON can express."""
 
 VALUE_LIMIT: Final = 1024
-"""Characters of a text, where the placeholder says no other limit."""
+"""How many characters of a text are kept, where the placeholder names no other limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Told:
 
 
 Fact = Callable[[Told], Json]
-"""How to get a value."""
+"""Gets the value of a placeholder from what the provider is told."""
 
 
 def _of_trigger(get: Callable[[Trigger], Json]) -> Fact:
@@ -106,15 +106,15 @@ class Known:
 _KEY: Final[Mapping[str, Fact]] = {"dedup_key": attrgetter("dedup_key")}
 
 OF_TRIGGER: Final = Known({**_KEY, **_OF_TRIGGERS}, labels=True)
-"""Of a trigger and an update."""
+"""The facts that a template of a trigger or an update can use."""
 
 OF_ACKNOWLEDGE: Final = Known(_KEY)
 OF_RESOLVE: Final = Known({**_KEY, "ended_by": _ended_by})
 OF_NOTHING: Final = Known({})
-"""Of what is about no alert: a header, a heartbeat, a check."""
+"""The facts that a template can use which is about no alert: of a header, a heartbeat or a check."""
 
 STRUCTURED: Final = frozenset({"labels", "tags", "details"})
-"""Facts that are a list or an object: they can only be the whole of a value."""
+"""The facts that are a list or an object: each of these can only be the whole of a value."""
 
 
 def is_somewhere(name: str) -> bool:

@@ -23,8 +23,8 @@ _CUT_ESCAPE: Final = re.compile(r"\^(?:0[0-9a-f]?)?\Z")
 
 
 def writer(writing: Writing, limit: int) -> Callable[[str], str]:
-    """How a dedup key is written, in at most ``limit`` characters (that a key which is written as it is has no more is
-    the key template's matter)."""
+    """The function that writes a dedup key in at most ``limit`` characters. With ``as_is`` it cuts nothing, because the
+    key template has already kept the key within its limit."""
     if writing == "lower_case_safe":
         return lambda key: lower_case_safe(key, limit)
     ways: Mapping[Writing, Callable[[str], str]] = {"as_is": str, "hash": hashed}

@@ -46,8 +46,7 @@ class _Call:
 class ConfiguredProvider:
     """A `Provider`. ``now`` gives seconds since the epoch, for answers that say when to come back by a date.
 
-    Raises:
-        ValueError: a template of the settings is wrong, which they have checked.
+    Raises `ValueError` if a template of the settings is wrong, which they have checked.
     """
 
     documented_rate = Rate(1, 10)  # nothing is documented: what any provider takes
@@ -105,7 +104,7 @@ class ConfiguredProvider:
         one."""
         match notification:
             case Trigger():
-                # What the provider may not have any more cannot be updated there.
+                # The provider may no longer have an alert that is being reopened, so it is triggered, not updated.
                 call = self._update if notification.again and not notification.reopens else self._trigger
             case Acknowledge():
                 call = self._acknowledge

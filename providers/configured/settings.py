@@ -28,16 +28,16 @@ from providers.settings import ApiKey, NonEmpty, PipelineSettings, Settings, Sev
 from state.violation import SEVERITY_BY_LABEL
 
 NOTHING: Final = "none"
-"""What stands for a notification that this provider is not told."""
+"""The value that stands in the configuration for a call that is not to be made."""
 
 _METHOD = Literal["POST", "PUT", "PATCH", "DELETE", "GET"]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _OURS: Final = frozenset({"content-type", "content-length", "transfer-encoding", "connection", "host"})
 _PLAIN: Final = frozenset({"accept", "user-agent"})
-"""Headers that never hold a secret."""
+"""The headers that never hold a secret."""
 
 _SURELY_LONG: Final = 20
-"""Characters of a part of an address that is no word."""
+"""A part of an address with at least so many characters counts as a secret, even if it looks like a word."""
 
 
 def _header_name(name: str) -> str:
@@ -204,7 +204,7 @@ class ConfiguredSettings(PipelineSettings):
     # what the service asks of all
 
     def endpoint(self) -> str:
-        """The host: the path may hold a secret."""
+        """The method and the host. The path is left out, because it may hold a secret."""
         parts = urlsplit(self.address)
         return f"{self.method} {parts.scheme}://{parts.netloc}"
 
@@ -223,15 +223,15 @@ class ConfiguredSettings(PipelineSettings):
         return self.retired_secrets
 
     def routed_guards(self) -> Collection[str]:
-        """Those with a secret of their own."""
+        """The guards that have a secret of their own."""
         return self.routing.by_guard.keys()
 
     def routed_severities(self) -> Collection[SeverityName]:
-        """Those with a secret of their own."""
+        """The severities that have a secret of their own."""
         return self.routing.by_severity.keys()
 
     def described(self) -> Iterator[tuple[str, str]]:
-        """How it is told, and what it is not told."""
+        """How the provider is told of alerts, and what it is not told."""
         yield (
             "key",
             {"as_is": "as it is", "hash": "a hash of it", "lower_case_safe": "safe without regard to case"}[self.key],

@@ -12,8 +12,7 @@ _WRONG: Final = "must be statuses such as 202, 200-299 or 5xx"
 def statuses(value: Any) -> frozenset[int]:
     """The statuses that are meant: one of them, a range or a class, or a list of such.
 
-    Raises:
-        ValueError: it is none, or a range that ends before it begins.
+    Raises `ValueError` if the value means no status, or is a range that ends before it begins.
     """
     if isinstance(value, frozenset):
         return value

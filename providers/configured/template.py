@@ -31,7 +31,7 @@ LACKING: Final = "default"
 """What stands in a text for a value that the event lacks, as in a dedup key."""
 
 ADDRESS_VALUE_LIMIT: Final = 512
-"""Characters of one value in an address."""
+"""How many characters of one value are kept in an address."""
 
 _HIGHEST_LIMIT: Final = 100_000
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -59,7 +59,7 @@ class Names:
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     def fact(self, name: str) -> Fact:
-        """How to get the value of a placeholder. Raises ValueError."""
+        """How to get the value of a placeholder. Raises `ValueError` if there is no such placeholder here."""
         if name in self.known.facts:
             return self.known.facts[name]
         if self.known.labels and is_label(name):
@@ -121,7 +121,8 @@ _Pieces = Sequence[str | _Placeholder]
 
 
 def _parse(text: str, names: Names, limit: int = VALUE_LIMIT) -> _Pieces:
-    """Literals and placeholders, in their order. Raises ValueError."""
+    """The literals and placeholders of a text, in their order. Raises `ValueError` for an unbalanced brace, or a
+    placeholder that is malformed or not known."""
     pieces: list[str | _Placeholder] = []
     literal, at = "", 0
     for found in _TOKEN.finditer(text):
@@ -153,7 +154,8 @@ def _placeholder(text: str, names: Names, limit: int) -> _Placeholder:
 
 
 def compile_text(text: str, names: Names) -> Callable[[Told], str]:
-    """A template that makes a text. Raises ValueError."""
+    """A template that makes a text. Raises `ValueError` for an unbalanced brace, or a placeholder that cannot be in a
+    text."""
     return _joined(_parse(text, names))
 
 
@@ -173,8 +175,7 @@ def compile_address(text: str, names: Names) -> Callable[[Told], str]:
 
     Of a secret the ``/`` stays: it is the configuration's, and can be more than one segment of a path.
 
-    Raises:
-        ValueError: it is no address, or has a placeholder before its path.
+    Raises `ValueError` if the text is no address, or has a placeholder before its path.
     """
     pieces = _parse(text, names, ADDRESS_VALUE_LIMIT)
     if any(isinstance(piece, _Placeholder) and piece.name in facts.STRUCTURED for piece in pieces):
@@ -216,7 +217,7 @@ def texts_of(tree: Json, at: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple
 
 
 def compile_tree(tree: Json, names: Names) -> Compiled:
-    """A tree whose texts are templates. Raises ValueError; `texts_of` are what can be wrong with it."""
+    """A tree whose texts are templates. Raises `ValueError` if one of its texts (`texts_of`) is no such template."""
     match tree:
         case str():
             return _compile_value(tree, names)

@@ -65,7 +65,7 @@ class Probes:
         return max(self.asked_until, self._fresh_at)
 
     def left(self, now: float, *, is_fresh: bool) -> None:
-        """A probe has left."""
+        """Note that a probe has left."""
         if is_fresh:
             self._quick = max(0, self._quick - 1)
             self._fresh_at = now + self._fresh_seconds
@@ -76,7 +76,7 @@ class Probes:
         self.asked_until = max(self.asked_until, now + retry_after)
 
     def succeeded(self) -> None:
-        """A notification was accepted."""
+        """Note that a notification was accepted."""
         self._quick = self._all_quick
         self._fresh_at = self.asked_until = self.at = -math.inf
 

@@ -38,7 +38,7 @@ from providers.retry import Backoff
 from state.pieces import Pieces
 
 MAX_OWED_BYTES: Final = 256 * 1024 * 1024
-"""Bytes of the records that may be kept because they are owed, for all tasks of a member."""
+"""How many bytes of records may be kept because their triggers are owed, for all tasks of a member."""
 
 _AT_A_TIME: Final = 16
 """How many integrations are pumped before the event loop runs other callbacks."""
@@ -143,7 +143,7 @@ class Delivery:
 
     @property
     def in_flight(self) -> int:
-        """Notifications on the wire, or asked about."""
+        """How many notifications are on the wire, or are being asked about."""
         return len(self._on_the_wire)
 
     @property
@@ -224,7 +224,7 @@ class Delivery:
             self._pump_one(integration)
 
     def may_resolve_again(self, outbox: Outbox) -> None:
-        """The task's resolves, which had to wait, may leave now."""
+        """Let the task's resolves leave, which had to wait."""
         self._pump_soon([one for one in self._integrations if one.may_resolve_again(outbox)])
 
     def set_share(self, share: float) -> None:
@@ -501,7 +501,8 @@ class Delivery:
             integration.limiter.answered(self._clock())
 
     def _heard_of_status(self, integration: Integration, answer: Answer) -> None:
-        """The same of an answer to the question what has become of a request: it is about no alert's turn."""
+        """Tell the limiter of the answer to a question what has become of a request, also of one of 429. Such an answer
+        takes no alert's turn."""
         self._heard(integration, answer)
         if isinstance(answer, Throttled):
             now = self._clock()

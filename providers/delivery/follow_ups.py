@@ -21,16 +21,17 @@ from providers.retry import Backoff
 from providers.sender import Sender
 
 GIVE_UP_SECONDS: Final = 3600.0
-"""For so long a follow-up is tried."""
+"""How many seconds a follow-up is tried before it is given up."""
 
 MOST: Final = 1000
-"""So many wait at most; the oldest makes room."""
+"""How many alerts can have follow-ups that wait. Beyond that, those of the alert that has waited longest are given
+up."""
 
 AT_ONCE: Final = 8
-"""Of so many alerts at once, while the API works."""
+"""Of how many alerts follow-ups are made at the same time. After a failure they are made one alert at a time."""
 
 LONGEST_WAIT_SECONDS: Final = 60.0
-"""The longest time between two attempts, unless the API asks for more."""
+"""The longest pause between two attempts, in seconds, unless the API asks for a longer one."""
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -91,11 +92,11 @@ class FollowUps:
         self._may_be_free.set()
 
     def drop(self, alert: Alert) -> None:
-        """Those of the alert are void: it is over."""
+        """Drop the follow-ups of the alert, because it is over."""
         self._waiting.pop(alert, None)
 
     def forget(self, outbox: Outbox) -> None:
-        """Those of this task's alerts are given up: another task owns the partition."""
+        """Give up the follow-ups of this task's alerts, because another task owns the partition."""
         for alert in [alert for alert in self._waiting if alert[0] is outbox]:
             self._give_up(alert, Unavailable(None, "its partition is another task's"))
         for worker in [worker for alert, worker in self._making.items() if alert[0] is outbox]:
@@ -103,7 +104,7 @@ class FollowUps:
             worker.cancel()
 
     async def close(self) -> None:
-        """Make none any more."""
+        """Stop: no follow-up is made any more."""
         self._is_closed = True
         workers = [*self._workers]
         for worker in workers:
@@ -135,7 +136,7 @@ class FollowUps:
                         await self._may_be_free.wait()
 
     async def _make_next(self) -> bool:
-        """Make those of one alert that wait; whether there were any that may leave."""
+        """Make the waiting follow-ups of one alert. Returns whether an alert had any that may leave."""
         left = (alert for alert in self._waiting if alert not in self._making)
         alert = next(filter(self._may_leave, left), None)
         if alert is None:
@@ -174,8 +175,8 @@ class FollowUps:
             self._waiting.move_to_end(alert)  # it may be its own fault
 
     async def _make(self, alert: Alert, one: _Waiting) -> Unavailable | None:
-        """Make its requests, as long as they are the alert's last ones and may leave; the answer of the one that has
-        failed, with which the next attempt begins."""
+        """Make the requests of the alert, for as long as no later ones have replaced them and they may leave. Returns
+        the answer of a request that has failed, with which the next attempt begins; None if none has."""
         while one.requests and self._waiting.get(alert) is one and self._may_leave(alert):
             answer = await ask(self._sender, self._provider, one.requests[0], self._timeout)
             if (failure := failure_of(answer)) is not None:

@@ -299,12 +299,12 @@ class Integration:
         return entry
 
     def withhold(self, now: float) -> None:
-        """Nothing may leave at this moment, for a reason other than the rate."""
+        """Note that nothing may leave at this moment, for a reason other than the rate."""
         self.is_held_up = False
         self.limiter.set_waiting(False, now)
 
     def started(self, entry: Entry, now: float) -> None:
-        """The taken notification leaves: it uses up a token and its turn."""
+        """Note that the taken notification leaves: it uses up a token and its turn."""
         self.limiter.take(now)
         if entry.is_behind:
             self._behind_in_flight += 1
@@ -316,7 +316,7 @@ class Integration:
         self.in_flight += 1
 
     def finished(self, entry: Entry) -> None:
-        """The notification is no longer on the wire."""
+        """Note that the notification is no longer on the wire."""
         self.in_flight -= 1
         if entry.is_behind:
             self._behind_in_flight -= 1
@@ -567,7 +567,7 @@ class Integration:
         self._is_unheard = True
 
     def check_refused(self) -> list[Suspect]:
-        """The check was refused. Returns all suspects: they are not at fault."""
+        """Note that the check of the key was refused. Returns all suspects: they are not at fault."""
         self._is_unheard = False
         return list(self.suspects.values())
 

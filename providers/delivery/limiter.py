@@ -28,7 +28,7 @@ LEAST_RISE: Final = 1 / 12
 members one may have all the work."""
 
 GROWTH: Final = math.log(2) / 180
-"""Growth per second of what lies beyond the firm level: it doubles in three minutes in which something waits, and
+"""How much what lies beyond the firm level grows per second: it doubles in three minutes in which something waits, and
 halves in three minutes in which nothing does."""
 
 CAUTION: Final = 8.0
@@ -156,7 +156,7 @@ class KeyLimiter:
         return max(0.0, self._paused_until - now) if self._share > 0 else math.inf
 
     def answered(self, now: float) -> None:
-        """A request was answered, and not with 429."""
+        """Note that a request was answered, and not with 429."""
         self._advance(now)
         self._paced = max(0.0, self._paced - 1)
 

@@ -13,12 +13,13 @@ from providers.delivery.integration import Integration
 from providers.delivery.queue import Entry
 
 QUESTIONS: Final = 64
-"""About how many notifications a member asks at once. A question can hang; what has no place is not asked about."""
+"""About how many notifications a member asks the provider at the same time. A question can hang, so there is a limit;
+about a notification beyond it no question is asked."""
 
 
 class Places:
-    """The ``most`` places of a member, for its notifications through so many ``integrations``. ``freed`` is told of
-    which integration one has become free."""
+    """The ``most`` places of a member for notifications that are on the wire, through so many ``integrations``.
+    ``freed`` is called with the integration of each place that becomes free."""
 
     def __init__(self, most: int, integrations: int, freed: Callable[[Integration], None]) -> None:
         self._most = most
@@ -40,23 +41,24 @@ class Places:
         return free > 0 and (self._integrations == 1 or integration.in_flight < max(1, free))
 
     def take(self, integration: Integration, entry: Entry) -> "Place":
-        """A notification, which has `Integration.started`, takes its place."""
+        """Take a place for a notification, which has `Integration.started`."""
         self._taken += 1
         return Place(self, integration, entry)
 
     def ask(self) -> bool:
-        """Take a place for questions; whether there is one."""
+        """Take a place for questions. Returns whether there was one."""
         if self._asking >= QUESTIONS:
             return False
         self._asking += 1
         return True
 
     def asked(self) -> None:
-        """Leave it."""
+        """Give a place for questions back."""
         self._asking -= 1
 
     def left(self, integration: Integration) -> None:
-        """A notification has left its place: it goes to one that comes back to its own, if there is any."""
+        """Note that a notification has left its place. The place goes to a notification that waits to come back to its
+        own, if there is one."""
         self._taken -= 1
         self._offer()
         self._freed(integration)
@@ -94,7 +96,7 @@ class Place:
         self._is_taken = True
 
     def leave(self) -> None:
-        """Leave it to others, for now or for good."""
+        """Leave the place to other notifications, for now or for good."""
         if not self._is_taken:
             return
         self._is_taken = False
@@ -106,7 +108,7 @@ class Place:
         self._places.left(self._integration)
 
     async def take_again(self) -> None:
-        """Wait until there is a place again, where it was left."""
+        """If the place was left, wait until there is one again, and take it."""
         if not self._is_taken:
             await self._places.take_again(self._integration)
             self._is_taken = True

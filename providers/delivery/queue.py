@@ -76,7 +76,7 @@ class Queue:
         self.count = 0
         """How many triggers are owed, including those on the wire."""
         self.bytes = 0
-        """How many bytes are kept in memory for them."""
+        """How many bytes are kept in memory for the triggers that are owed."""
         self._serial = serial
         self._entries = Pieces[str, Entry]()
         self._fresh: defaultdict[tuple[Lane, Severity], Ordered[_Age]] = defaultdict(Ordered)

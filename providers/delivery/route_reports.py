@@ -18,19 +18,19 @@ class RouteReports:
         self._clock = clock
 
     def fails(self, integration: Integration, failure: Failure, now: float, *, by_check: bool = False) -> None:
-        """A request has failed for which no alert alone is to blame, or a check (``by_check``)."""
+        """Report that a check has failed (``by_check``), or a request for whose failure no alert alone is to blame."""
         is_certain = integration.breaker.is_open
         if integration.outages.failed(failure, now, is_certain=is_certain, by_check=by_check):
             self._observer.failing(integration.routes, failure, integration.owed)
 
     def refuses(self, integration: Integration, answer: Rejected | RouteRefused, *, by_check: bool) -> None:
-        """The key is refused; ``by_check``: a check has found that out."""
+        """Report that the provider refuses the key; ``by_check``: a check has found that out."""
         failure = Failure(answer.status, answer.reason)
         if integration.refuse(failure, self._clock(), by_check=by_check):
             self._observer.refused(integration.routes, failure, integration.owed)
 
     def works(self, integration: Integration) -> None:
-        """A notification was accepted: whatever was out of order is over."""
+        """Report that a notification was accepted, which ends an outage or a refusal."""
         outage = integration.over()
         if outage is not None:
             seconds = self._clock() - outage.since
@@ -57,13 +57,13 @@ class RouteReports:
             self.works(integration)
 
     def throttled(self, integration: Integration, answer: Throttled, now: float) -> None:
-        """The provider limits the rate."""
+        """Report that the provider limits the rate, if that is new."""
         if integration.throttled_since is None:
             integration.throttled_since = now
             self._observer.throttled(integration.routes, answer, integration.owed)
 
     def unthrottles(self, integration: Integration, now: float) -> None:
-        """Where the burst is whole again, it does not any more."""
+        """Report that the provider does not limit the rate any more, if the burst is whole again."""
         since = integration.throttled_since
         if since is not None and not integration.limiter.is_throttled(now):
             integration.throttled_since = None

@@ -18,12 +18,12 @@ OWN_BACKOFF_SECONDS: Final = 600.0
 """The longest backoff, in seconds, of an alert that fails while its integration accepts others."""
 
 ACCESS_STATUSES: Final = frozenset({401, 402, 403, 405, 407})
-"""Statuses of rejections that may come from a gateway between us and the provider, which may let the alert pass
+"""The statuses of rejections that may come from a gateway between us and the provider, which may let the alert pass
 later."""
 
 
 class Tasks(Protocol):
-    """The tasks, as they are told of outcomes."""
+    """What the outcomes of notifications are passed on to: the tasks."""
 
     def tell(self, entry: Entry, dispatch: Dispatch, outcome: Outcome) -> None:
         """Tell the task the outcome, and ask it what its alert has to say next."""
@@ -57,7 +57,7 @@ class Settling:
     def settle(
         self, integration: Integration, entry: Entry, dispatch: Dispatch, answer: Answer, sent_at: float
     ) -> None:
-        """A notification that left at ``sent_at`` was answered."""
+        """Decide what follows from the answer to a notification that left at ``sent_at``."""
         now = self._clock()
         suspect = (
             Suspect(entry, dispatch, answer, sent_at, now, integration.known_to_work_at)
@@ -151,7 +151,7 @@ class Settling:
             self._stay_owed(suspect)
 
     def _own_fault(self, integration: Integration, suspect: Suspect) -> None:
-        """The key works, so the notification itself is at fault."""
+        """Give up the notification, or try it again later: the key works, so the notification itself is at fault."""
         answer, entry = suspect.answer, suspect.entry
         if isinstance(answer, Rejected) and not _may_be_taken_later(answer):
             self._reject(entry, suspect.dispatch, answer)
@@ -164,7 +164,7 @@ class Settling:
         self._tasks.tell(entry, dispatch, answer)
 
     def _routes_fault(self, integration: Integration, suspect: Suspect) -> None:
-        """The key does not work: the notification stays owed, in its place."""
+        """Keep the notification owed, in its place, because the key does not work."""
         integration.note_failure(suspect.entry, suspect.sent_at)
         self._stay_owed(suspect)
         integration.forgive((suspect.entry.outbox, suspect.entry.dedup_key), self._clock())
@@ -173,7 +173,7 @@ class Settling:
         self._tasks.tell(suspect.entry, suspect.dispatch, RouteRefused(suspect.answer.status, suspect.answer.reason))
 
     def checked(self, integration: Integration, answer: Answer, sent_at: float) -> None:
-        """A check of the key that left at ``sent_at`` was answered."""
+        """Decide what follows from the answer to a check of the key that left at ``sent_at``."""
         now = self._clock()
         match answer:
             case Accepted():

@@ -8,7 +8,8 @@ from providers.provider import Verify
 from providers.verification import Enough
 
 TakeToken = Callable[[float, bool], Awaitable[bool]]
-"""Waits for a token, that many seconds at most, before what has not begun (True) or behind it; whether there is one."""
+"""Waits at most so many seconds for a token. True: ahead of notifications that have not begun; False: behind them.
+Returns whether it got one."""
 
 MORE_TO_SAY: Final = "the alert had more to say before it was known"
 NO_PLACE: Final = "too much was asked about at once"
@@ -19,31 +20,34 @@ class Questions:
 
     def __init__(self) -> None:
         self.is_proved = False
-        """Whether what it accepts is believed to come about: once it was asked, and has."""
+        """Whether an accepted request is believed to succeed without a question. This becomes true once the questions
+        about one were answered: it has succeeded, or nobody could say."""
         self.has_first = False
-        """Whether the questions about one notification go before what has not begun."""
+        """Whether the questions about one notification leave ahead of notifications that have not begun."""
         self._until_proved: dict[Verifying, None] = {}
 
     def begin(self, one: "Verifying") -> None:
-        """This one is asked about until the integration is proved."""
+        """Note that questions about this notification are asked until the integration is proved."""
         self._until_proved[one] = None
 
     def end(self, one: "Verifying") -> None:
-        """It is not asked about any more."""
+        """Note that no question about this notification is asked any more."""
         self._until_proved.pop(one, None)
 
     def proved(self) -> None:
-        """What it accepts is believed from now on, also what is being asked about."""
+        """Believe from now on what the integration accepts, and end the questions that are being asked."""
         self.is_proved = True
         while self._until_proved:
             self._until_proved.popitem()[0].enough(None)
 
 
 class Verifying:
-    """A `Verifier` for one notification. The questions about one at a time of an integration go before what has not
-    begun; those about others take what is left of the rate: pages go before what is only to be known of others.
+    """A `Verifier` for one notification. The questions about one notification of an integration at a time leave ahead
+    of notifications that have not begun. Questions about others take what is left of the rate, because a page is more
+    urgent than to know what became of another one.
 
-    ``begin`` takes a place for questions, if there is one, and leaves that of the notification; ``end`` gives it back.
+    ``begin`` takes a place for questions, if there is one, and gives up the place of the notification; ``end`` gives it
+    back.
     """
 
     def __init__(
@@ -64,11 +68,12 @@ class Verifying:
         self._has_heard = False
 
     def wants(self, verify: Verify) -> bool:
-        """Each request, or those until one has come about, or nobody could say when it was asked."""
+        """Whether to ask what became of this request: always with ``verify: true``, else until the integration is known
+        to work, or nobody could say when it was asked."""
         return verify.always or not self._questions.is_proved
 
     def began(self, verify: Verify, enough: Enough) -> str | None:
-        """If there is a place for its questions."""
+        """Take a place for questions. Returns why there is none, else None."""
         if not self._begin(self):
             return NO_PLACE
         self._enough = enough
@@ -83,19 +88,20 @@ class Verifying:
             enough(reason)
 
     async def may_ask(self, seconds: float) -> bool:
-        """Wait for a token."""
+        """Wait at most ``seconds`` for a token. Returns whether a question may leave."""
         if not self._questions.has_first:
             self._is_first = self._questions.has_first = True
         return await self._take_token(seconds, self._is_first)
 
     def heard(self, answer: Answer) -> None:
-        """The limiter is told."""
+        """Pass the answer to the limiter, which counts a 429."""
         self._has_heard = True
         self._heard(answer)
 
     def ended(self, answer: Answer | None) -> None:
-        """What was accepted has come about, or it cannot be known: the next ones are believed. What was never asked
-        about (its task had to be silent) says nothing."""
+        """Give the place for questions back. If a question was answered and the request counts as accepted, later
+        requests are believed. If none was answered (the task had to be silent), that says nothing about the
+        integration."""
         self._enough = None
         self._questions.end(self)
         self._end()

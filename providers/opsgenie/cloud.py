@@ -46,15 +46,15 @@ class Cloud:
         )
 
     def priority(self, id: str, priority: str) -> Request:
-        """Show another priority: ``P1`` … ``P5``."""
+        """A request that sets the priority of the alert: ``P1`` … ``P5``."""
         return self._act("PATCH", f"alerts/{quote(id, safe='')}/priority", {"priority": priority})
 
     def tags(self, id: str, tags: Sequence[str]) -> Request:
-        """Add tags to those that there are."""
+        """A request that adds tags to those that the alert has."""
         return self._act("POST", f"alerts/{quote(id, safe='')}/tags", {"tags": [*tags]})
 
     def status(self, receipt: str, *, is_action: bool) -> Request:
-        """Ask what has become of a request."""
+        """A request that asks what has become of an earlier one."""
         url = f"{self._base}/alerts/requests/{quote(receipt, safe='')}"
         return Request("GET", url, self._headers, read=partial(self._read_status, is_action=is_action))
 

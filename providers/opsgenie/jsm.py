@@ -33,7 +33,8 @@ class Jsm(OpsGenie):
         return self._cloud.status(receipt, is_action=is_action)
 
     def _raise(self, route: str, trigger: Trigger) -> Sequence[Request]:
-        """Without the cloud API a note alone tells of it."""
+        """The requests that show that the alert has become worse. Without the cloud API there are none: then only a
+        note tells of it."""
         cloud = self._cloud
         if cloud is None:
             return ()

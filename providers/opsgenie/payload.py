@@ -17,12 +17,12 @@ DESCRIPTION_LIMIT: Final = 15_000
 ENTITY_LIMIT: Final = 512
 SOURCE_LIMIT: Final = 100
 DETAILS_LIMIT: Final = 8_000
-"""Characters of all names and values of ``details`` together."""
+"""The most characters of all names and values of ``details`` together."""
 
 ACTION_LIMIT: Final = 50
 MOST_ACTIONS: Final = 10
 MOST_RECIPIENTS: Final = 50
-"""Of ``responders``, and of ``visibleTo``."""
+"""The most recipients in ``responders``, and in ``visibleTo``."""
 
 _LACKING = "N/A"
 
@@ -58,7 +58,7 @@ class Payloads:
 
     def __init__(self, settings: AlertSettings) -> None:
         self.user = settings.user
-        """Who acts on an alert when this service does."""
+        """The name under which this service acts on an alert."""
         self._note = settings.note
         self._responders = [recipient.payload() for recipient in settings.responders]
         self._visible_to = _distinct(recipient.payload() for recipient in settings.visible_to)[:MOST_RECIPIENTS]

@@ -53,7 +53,7 @@ class OpsGenie:
         self.heartbeat: HeartbeatCalls | None = heartbeat_calls(settings, authorization(in_use), self._reasons.read)
 
     def route_of(self, violation: Violation) -> str:
-        """Always ``default``."""
+        """Returns ``default``, whatever the event."""
         return DEFAULT_ROUTE
 
     def knows(self, route: str) -> bool:
@@ -87,7 +87,7 @@ class OpsGenie:
         return requests
 
     def _raise(self, route: str, trigger: Trigger) -> Sequence[Request]:
-        """What shows at an alert that it has become worse, besides a note."""
+        """The requests that show at an alert that it has become worse, besides a note."""
         if self._is_jsm:
             return ()
         priority = {"priority": self._payloads.priority(trigger)}
@@ -105,11 +105,11 @@ class OpsGenie:
         return Verify(partial(self._status, route, is_action=is_action), always=self._verify is True)
 
     def _says_what_became(self) -> bool:
-        """Whether it can be asked what has become of a request."""
+        """Whether the API can be asked what has become of a request."""
         return not self._is_jsm
 
     def _status(self, route: str, receipt: str, *, is_action: bool) -> Request:
-        """Ask what has become of a request."""
+        """A request that asks what has become of an earlier one."""
         url = f"{self._alerts}/requests/{path_segment(receipt)}"
         return Request("GET", url, self._authorization(route), read=partial(self._read_status, is_action=is_action))
 
@@ -148,13 +148,13 @@ class OpsGenie:
 
 
 def _receipt(body: bytes) -> str | None:
-    """By what the request's status can be asked for."""
+    """The id by which the status of the request can be asked for."""
     receipt = (json_object(body) or {}).get("requestId")
     return receipt if isinstance(receipt, str) and receipt else None
 
 
 def _refuses_key(body: bytes) -> bool:
-    """By the message alone: ``errors`` can quote what the event said."""
+    """Whether the answer refuses the key. Only its message tells that: ``errors`` can quote what the event said."""
     said = json_object(body)
     return said is not None and "key format is not valid" in str(said.get("message")).lower()
 

@@ -28,14 +28,15 @@ Teams = Annotated[
 """Names of teams; a single one may be given without a list."""
 
 TAG_LIMIT: Final = 50
-"""Characters of a tag."""
+"""The most characters of a tag."""
 MOST_TAGS: Final = 20
 _OWN_TAGS: Final = 3  # guard, severity, event type
 
 Action = Annotated[str, Field(min_length=1, max_length=50)]
 
 VerifyMode = Literal["first"] | bool
-"""Of which accepted requests it is asked what has become of them: of the first alert's, of all, of none."""
+"""For which accepted requests this service asks what has become of them: for the first alert's (``first``), for all
+(True), or for none (False)."""
 
 Plan = Literal["free", "standard", "premium", "enterprise"]
 
@@ -43,11 +44,11 @@ _NO_HEARTBEATS: Final = frozenset({"free", "standard"})
 _NO_WEBHOOKS: Final = frozenset({"free", "standard"})
 
 ACTOR: Final = "clawdstrike-alerting"
-"""Who acts on an alert when this service does, unless ``user`` says otherwise."""
+"""The name under which this service acts on an alert, unless ``user`` is another one."""
 
 USER_LIMIT: Final = 100
 NOTE_LIMIT: Final = 25_000
-"""Characters of ``user``, and of ``note``."""
+"""The most characters of ``user`` (`USER_LIMIT`) and of ``note``."""
 
 
 def is_jira_service_management(api_endpoint: str) -> bool:
@@ -78,7 +79,7 @@ class Recipient(Settings):
         return self
 
     def payload(self) -> dict[str, str]:
-        """As the API takes it: a user's name is its ``username`` there."""
+        """The recipient as the API expects it, where a user's name is ``username``."""
         if self.id is not None:
             return {"type": self.type, "id": self.id}
         field = "username" if self.type == "user" else "name"
@@ -143,19 +144,19 @@ class AlertSettings(ProviderSettings):
         return self
 
     def route_keys(self) -> Mapping[str, SecretStr]:
-        """One for all: who is notified is a matter of responders, not of keys."""
+        """The one key, which is for all alerts. Responders decide who is notified, not keys."""
         return {"default": self.api_key}
 
     def retired_keys(self) -> Sequence[SecretStr]:
-        """Those of integrations that alerts were opened through before."""
+        """The keys of integrations through which alerts were opened before."""
         return self.retired_api_keys
 
     def routed_guards(self) -> Collection[str]:
-        """Those that add teams."""
+        """The guards that add teams."""
         return self.routing.by_guard.keys()
 
     def routed_severities(self) -> Collection[SeverityName]:
-        """Those that add teams."""
+        """The severities that add teams."""
         return self.routing.by_severity.keys()
 
     def described(self) -> Iterator[tuple[str, str]]:

@@ -25,11 +25,12 @@ _ACTIONS: Final = {
 _PROGRAMS = frozenset({"api", "integration"})
 _NANOSECONDS = 10**9
 _LEAST_NANOSECONDS = 10**17
-"""1973 in nanoseconds: a smaller number is in milliseconds, as ``createdAt`` is."""
+"""The least number that counts as nanoseconds (in 1973): a smaller one is in milliseconds, as ``createdAt`` is."""
 
 
 def read(body: bytes) -> Said | Nothing | Malformed:
-    """What the body says."""
+    """Read the body of a webhook. Returns what has happened, or that it tells nothing of interest, or that it is
+    malformed."""
     try:
         found = orjson.loads(body)
         action, alert, source = found["action"], found.get("alert") or {}, found.get("source") or {}

@@ -19,22 +19,23 @@ from providers.timestamps import normalized
 from state.violation import Violation
 
 SUMMARY_LIMIT: Final = 1024
-"""Characters of ``payload.summary``."""
+"""The most characters of ``payload.summary``."""
 
 FIELD_LIMIT: Final = 1024
-"""Characters of the short fields (source, component, group, class). PagerDuty states none; they are names."""
+"""The most characters of the short fields (source, component, group, class). PagerDuty states no limit for these
+names."""
 
 REQUEST_LIMIT: Final = 512_000
-"""Bytes of a whole request. The page says 512 KB; this is the smaller reading of it."""
+"""The most bytes of a whole request. PagerDuty's page says 512 KB; this is the smaller reading of that."""
 
 DETAIL_LIMIT: Final = 1024
-"""Characters of one label, and of one detail that a template makes. PagerDuty states none."""
+"""The most characters of one label, and of one detail that a template makes. PagerDuty states no limit."""
 
 MOST_LABELS: Final = 50
-"""Labels of an event that are told."""
+"""How many labels of an event are passed on."""
 
 _NAME_LIMIT = 128
-"""Characters of a label's name."""
+"""The most characters of a label's name."""
 
 _MOST_BYTES_OF_A_CHARACTER = 4
 _ROOM_FOR_CUTS = 4096
@@ -79,8 +80,7 @@ def _given(**texts: str | None) -> tuple[tuple[str, Template], ...]:
 class Payloads:
     """Makes the bodies of requests out of notifications, by the settings.
 
-    Raises:
-        ValueError: a template of the settings has an unknown placeholder.
+    Raises `ValueError` if a template of the settings has an unknown placeholder.
     """
 
     def __init__(self, settings: PagerDutySettings) -> None:
@@ -186,7 +186,7 @@ _OWN: Final[Mapping[PayloadField, Callable[[Violation], str]]] = {
     "group": lambda violation: one_line(violation.tenant_id or "default"),
     "class": lambda violation: one_line(violation.event_type),
 }
-"""What the fields say without a template."""
+"""What makes the value of each field that has no template."""
 
 
 def _rendered(addresses: Sequence[_Address], violation: Violation) -> list[dict[str, str]]:

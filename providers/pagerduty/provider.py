@@ -23,8 +23,7 @@ from state.violation import Violation
 class PagerDuty:
     """A `Provider`. ``now`` gives seconds since the epoch, for answers that say when to come back by a date.
 
-    Raises:
-        ValueError: a template of the settings has an unknown placeholder.
+    Raises `ValueError` if a template of the settings has an unknown placeholder.
     """
 
     name = "pagerduty"

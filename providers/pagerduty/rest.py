@@ -18,17 +18,18 @@ from providers.pagerduty.rest_api import Json, RestApi, RestError, objects
 from providers.text import one_line, shorten
 
 PAGE: Final = 100
-"""Entries of a list that are asked for at once: the most that PagerDuty gives."""
+"""How many entries of a list are asked for at once: the most that PagerDuty gives."""
 
 MOST_PAGES: Final = 100
-"""The offset of classic pagination ends at 10,000."""
+"""How many pages of a list are read at most: the offset of classic pagination ends at 10,000."""
 
 _NAME_LIMIT = 100
 _HIDDEN = frozenset({402, 403, 404})
-"""The account, or the token, has no such thing: it stands in nobody's way as far as can be seen."""
+"""The statuses that say that the account, or the token, has no such thing. Then it stands in nobody's way, as far as
+can be seen."""
 
 _SWALLOWS = ("suppress", "suspend", "drop_event")
-"""Actions of an orchestration's rule by which an event opens no incident, or a later one."""
+"""The actions of an orchestration's rule by which an event opens no incident, or opens it later."""
 
 
 def rest_base(api_endpoint: str) -> str:
@@ -127,7 +128,8 @@ class RestInspector:
     async def _all(
         self, sender: Sender, name: str, query: Mapping[str, str], timeout: float, *, may_be_hidden: bool = False
     ) -> AsyncIterator[Json]:
-        """All entries of a list, page by page. Raises `InspectionError`."""
+        """All entries of a list, page by page. Raises `InspectionError` if there is no answer, or none that can be
+        read."""
         absent = _HIDDEN if may_be_hidden else ()
         held = "orchestrations" if name == "event_orchestrations" else name
         try:
@@ -143,8 +145,7 @@ class RestInspector:
     ) -> Json:
         """The answer's object; an empty one where there is no such thing, if that ``may_be_hidden``.
 
-        Raises:
-            InspectionError: there is no answer, or none that can be read.
+        Raises `InspectionError` if there is no answer, or none that can be read.
         """
         try:
             return await self._api.ask(sender, path, query, timeout, absent=_HIDDEN if may_be_hidden else ())

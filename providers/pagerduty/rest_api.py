@@ -45,7 +45,7 @@ class RestApi:
         absent: Collection[int] = (),
     ) -> Json:
         """The answer's object; an empty one for a status by which there is no such thing (``absent``). ``timeout`` is
-        in seconds. Raises `RestError`."""
+        in seconds. Raises `RestError` if the API refuses the request, or if there is no answer that can be read."""
         url = f"{self._base}{path}{'?' if query else ''}{urlencode(query)}"
         said: list[bytes] = []
 
@@ -79,7 +79,7 @@ class RestApi:
         absent: Collection[int] = (),
     ) -> AsyncIterator[Json]:
         """The entries of a list, which the answer has by this ``name``: ``size`` at a time, of ``at_most`` pages.
-        Raises `RestError`."""
+        Raises `RestError` if the API refuses the request, or if there is no answer that can be read."""
         for page in range(at_most):
             asked = {**query, "limit": str(size), "offset": str(page * size)}
             found = await self.ask(sender, path, asked, timeout, absent=absent)

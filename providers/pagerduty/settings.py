@@ -50,7 +50,7 @@ def _check_image_source(src: str) -> str:
 TextTemplate = Annotated[NonEmpty, AfterValidator(check_template)]
 
 PayloadField = Literal["summary", "source", "component", "group", "class"]
-"""What of ``payload`` a template can say in place of what this service says by itself."""
+"""The fields of ``payload`` that a template can fill in place of this service."""
 
 OWN_DETAILS: Final = (
     "event_id", "event_type", "session_id", "user_id", "resource_type", "resource_name", "resource_path",
@@ -156,15 +156,15 @@ class PagerDutySettings(ProviderSettings):
         }
 
     def retired_keys(self) -> Sequence[SecretStr]:
-        """Those of integrations that incidents were opened through before."""
+        """The keys of integrations through which incidents were opened before."""
         return self.retired_routing_keys
 
     def routed_guards(self) -> Collection[str]:
-        """Those with an integration of their own."""
+        """The guards that have an integration of their own."""
         return self.routing.by_guard.keys()
 
     def routed_severities(self) -> Collection[SeverityName]:
-        """Those with an integration of their own."""
+        """The severities that have an integration of their own."""
         return self.routing.by_severity.keys()
 
     def described(self) -> Iterator[tuple[str, str]]:

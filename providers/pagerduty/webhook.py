@@ -20,7 +20,7 @@ WEBHOOK_ID: Final = "X-Webhook-Id"
 
 _VERSION = "v1="
 _MOST_SIGNATURES = 16
-"""Of one header that are looked at: PagerDuty sends one for each secret that is in use."""
+"""How many signatures of a header are looked at. PagerDuty sends one for each secret that is in use."""
 
 _TYPES: Final = {
     "incident.acknowledged": What.ACKNOWLEDGED,
@@ -55,7 +55,8 @@ def is_signed(body: bytes, header: str | None, secrets: Iterable[str]) -> bool:
 
 
 def read(body: bytes) -> Said | Nothing | Malformed:
-    """What the body says."""
+    """Read the body of a webhook. Returns what has happened, or that it tells nothing of interest, or that it is
+    malformed."""
     try:
         event = orjson.loads(body)["event"]
         kind = event["event_type"]

@@ -17,7 +17,8 @@ from providers.pagerduty.rest_api import Json, RestApi, RestError
 from providers.webhook import LookupFailed
 
 PAGE: Final = 10
-"""Entries of a list that are asked for at once: an alert can have a long body, and no more is read than that of ten."""
+"""How many entries of a list are asked for at once. An alert can have a long body, and so at most ten are read at a
+time."""
 
 MOST_PAGES: Final = 20
 
@@ -44,14 +45,16 @@ class WebhookRest:
         self._api = RestApi(base, token, Reasons([token.get_secret_value()]).read)
 
     async def dedup_keys(self, incident: str) -> Sequence[str]:
-        """Those of all alerts of the incident; none if there is no such incident. Raises `LookupFailed`."""
+        """The dedup keys of all alerts of the incident; none if there is no such incident. Raises `LookupFailed` if the
+        provider's API does not answer as it should."""
         keys = [
             one.get("alert_key") async for one in self._all(f"/incidents/{quote(incident, safe='')}/alerts", "alerts")
         ]
         return list(dict.fromkeys(key for key in keys if isinstance(key, str) and key))
 
     async def subscriptions(self) -> Sequence[Subscription]:
-        """All webhook subscriptions of the account. Raises `LookupFailed`."""
+        """All webhook subscriptions of the account. Raises `LookupFailed` if the provider's API does not answer as it
+        should."""
         found = []
         async for one in self._all("/webhook_subscriptions", "webhook_subscriptions"):
             method, id = one.get("delivery_method"), one.get("id")
@@ -62,7 +65,8 @@ class WebhookRest:
         return found
 
     async def enable(self, subscription: Subscription) -> None:
-        """Let it be sent again. Raises `LookupFailed`."""
+        """Enable a disabled subscription, so that webhooks are sent to it again. Raises `LookupFailed` if the
+        provider's API does not answer as it should."""
         path = f"/webhook_subscriptions/{quote(subscription.id, safe='')}/enable"
         try:
             await self._api.ask(self._sender, path, {}, self._timeout, method="POST")
@@ -70,7 +74,8 @@ class WebhookRest:
             raise LookupFailed(str(error)) from None
 
     async def _all(self, path: str, name: str) -> AsyncIterator[Json]:
-        """The entries of a list; none where there is no such thing. Raises `LookupFailed`."""
+        """The entries of a list; none where there is no such thing. Raises `LookupFailed` if the provider's API does
+        not answer as it should."""
         try:
             async for entry in self._api.pages(
                 self._sender, path, name, {}, self._timeout, size=PAGE, at_most=MOST_PAGES, absent=(_NO_SUCH_THING,)

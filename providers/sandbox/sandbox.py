@@ -207,7 +207,7 @@ class Sandbox:
         """Return once the predicate holds. It is evaluated now and at every change: a request arrives, takes effect or
         is answered, or a person does something.
 
-        Raises TimeoutError, with the counts, after ``timeout`` seconds, and whatever the predicate raises.
+        Raises `TimeoutError`, with the counts, after ``timeout`` seconds, and whatever the predicate raises.
         """
         if predicate():
             return

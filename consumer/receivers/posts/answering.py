@@ -20,7 +20,7 @@ class Answering:
     async def outcome_of(self, work: Callable[[], Awaitable[T]]) -> T:
         """What comes of ``work``, unless all of this is being stopped.
 
-        Raises `RequestRefused`, and what ``work`` raises.
+        Raises `RequestRefused` if it is being stopped, and what ``work`` raises.
         """
         if self._ends_at is not None:
             raise _stopping()

@@ -59,7 +59,7 @@ async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bo
 
     The lease grows with each piece of the body.
 
-    Raises `NoRoom` if the lease does, and `RequestRefused`: 400, 408, 413.
+    Raises `NoRoom` if the lease does, and `RequestRefused` if the body is broken (400), late (408) or too large (413).
     """
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
@@ -80,7 +80,8 @@ async def read_body(request: Body, lease: Growing, limit: int, *, compressed: bo
 async def decompressed(body: bytes, lease: Growing, limit: int) -> bytes:
     """A body that was read as it came, decompressed.
 
-    Raises `NotCompressed`, `NoRoom`, and `RequestRefused` if it has more than ``limit`` bytes.
+    Raises `NotCompressed` if it is not compressed or not complete, `NoRoom` if the lease does, and `RequestRefused` if
+    it has more than ``limit`` bytes.
     """
     return await _read(_Read(body), True, lease, limit)
 

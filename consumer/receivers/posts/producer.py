@@ -27,7 +27,7 @@ class Producer(Protocol):
     """Writes records, each exactly once however often it retries, and acknowledged by all in-sync replicas."""
 
     async def start(self) -> None:
-        """Connect. Raises KafkaError or OSError."""
+        """Connect. Raises `KafkaError` or `OSError` if Kafka cannot be reached."""
         ...
 
     async def send(self, topic: str, value: bytes, key: bytes | None, headers: Headers) -> "asyncio.Future[Any]":
@@ -35,7 +35,7 @@ class Producer(Protocol):
 
         This waits while the batch for the partition is full; if it is cancelled then, nothing is written.
 
-        Raises KafkaError.
+        Raises `KafkaError` if the record cannot be handed over.
         """
         ...
 
@@ -65,14 +65,15 @@ class KafkaProducer:
     async def start(self) -> None:
         """Connect. If the host's clock was refused, look up the time of the topic's newest record.
 
-        Raises KafkaError or OSError.
+        Raises `KafkaError` or `OSError` if Kafka cannot be reached.
         """
         await start_producer(self._producer)
         if self._clock.is_refused and self._clock.newest() is None and (newest := await self._newest()) is not None:
             self._clock.saw(int(newest * 1000))
 
     async def send(self, topic: str, value: bytes, key: bytes | None, headers: Headers) -> "asyncio.Future[Any]":
-        """Hand a record over, as `Producer.send`. A record without a key goes to any partition. Raises KafkaError."""
+        """Hand a record over, as `Producer.send`. A record without a key goes to any partition. Raises `KafkaError` if
+        the record cannot be handed over."""
         partition = None if key is None else self._partitioner.partition_of(key, await self._partitions(topic))
         size = len(value) + len(key or b"")
         try:

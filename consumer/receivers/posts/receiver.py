@@ -41,7 +41,7 @@ async def receiving(
 
     All of its end takes ``grace`` seconds at most: posts that are here are answered, and what was handed over goes out.
 
-    Raises `ServerError`, and `UnusableFiles`.
+    Raises `ServerError` if the address cannot be listened on, and `UnusableFiles` if a certificate file cannot be used.
     """
     protocols: Protocols = connections.protocols
     if tls is not None:

@@ -31,7 +31,7 @@ class RequestRefused(Exception):
 
 
 def unauthorized() -> RequestRefused:
-    """The request has none of our tokens."""
+    """The answer to a request that has none of our tokens."""
     return RequestRefused(
         401, "a bearer token is required, and this is none of ours", closes=True, headers={"WWW-Authenticate": "Bearer"}
     )

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 _NETWORK_BITS = 64
-"""Of an IPv6 address: whoever has one of a network has all of it (RFC 6177)."""
+"""How many bits of an IPv6 address name its network: whoever has one address of a network has all of it (RFC 6177)."""
 
 
 @dataclass(slots=True)
@@ -36,14 +36,14 @@ class Shares(Generic[T]):
         return iter(list(self._peers))
 
     def add(self, item: T, peer: str, size: int = 1) -> None:
-        """An item of this peer, or so much more of one that is there."""
+        """Count a new item of this peer, or so much more of one that is there."""
         share = self._by_peer.setdefault(self._peers.setdefault(item, peer), _Share())
         share.sizes[item] = share.sizes.get(item, 0) + size
         share.total += size
         self.total += size
 
     def remove(self, item: T) -> None:
-        """The item is gone, if it was there."""
+        """Count the item no longer, if it was there."""
         peer = self._peers.pop(item, None)
         if peer is None:
             return

@@ -11,7 +11,7 @@ from consumer.receivers.webhooks.client_credentials import ClientCredentials
 from providers.pagerduty.webhook import SIGNATURE, is_signed
 
 TOKEN_PARAMETER = "token"
-"""Of the address, where a provider cannot send a header."""
+"""The query parameter that holds the token, where a provider cannot send a header."""
 
 
 class Access(Protocol):
@@ -66,12 +66,12 @@ class TokenAccess:
         self._bearer = Bearer([settings.token.get_secret_value()])
 
     def admits(self, headers: Mapping[str, str], query: Mapping[str, str], now: float) -> bool:
-        """Whether the token is there."""
+        """Whether the request has the right token."""
         given = headers.get("Authorization") or f"Bearer {query.get(TOKEN_PARAMETER, '')}"
         return self._bearer.allows(given)
 
     def allows(self, body: bytes, headers: Mapping[str, str]) -> bool:
-        """The head has said it."""
+        """Returns True: the head of the request has already proved whose it is."""
         return True
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 TOKEN_SECONDS: Final = 3600
 _CLOCK_SECONDS: Final = 60
-"""By so much may the clocks of two of our processes differ."""
+"""How many seconds the clocks of two of our processes may differ."""
 
 _SCHEME = "bearer "
 _LONGEST = 4096

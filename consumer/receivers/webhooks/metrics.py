@@ -42,6 +42,6 @@ class WebhookMetrics:
             Gauge(f"{PREFIX}_webhook_{name}", documentation, registry=self._registry).set_function(ask)
 
     def webhook(self, provider: str, outcome: str, seconds: float) -> None:
-        """A webhook was answered."""
+        """Count a webhook that was answered."""
         self._webhooks.labels(provider, outcome).inc()
         self._seconds.observe(seconds)

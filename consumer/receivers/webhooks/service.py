@@ -31,10 +31,12 @@ from providers.webhook import DedupKeys
 MAX_CONNECTIONS = 200
 MAX_WAITING_BYTES = 16 * LARGEST_BODY
 MAX_UNPROVED_BYTES = 16 * LARGEST_BODY
-"""Of webhooks whose signature cannot be checked yet, as they have not come in."""
+"""How many bytes may be received of webhooks whose signature cannot be checked yet, because they have not come in
+completely."""
 
 LOOKUP_SECONDS = 3.0
-"""For each request to a provider's REST API: a webhook is answered within `ANSWER_SECONDS`."""
+"""The longest time for each request to a provider's REST API, in seconds: a webhook is answered within
+`ANSWER_SECONDS`."""
 
 PAGERDUTY, OPSGENIE, JSM = "pagerduty", "opsgenie", "jsm"
 
@@ -64,7 +66,8 @@ async def taking_webhooks(
     answer_within: float = ANSWER_SECONDS,
 ) -> AsyncIterator[int]:
     """Take webhooks for the length of the block; yields the port. ``dedup_keys`` look up, by provider, those of an
-    incident that a webhook names by its id only. ``answer_within`` is in seconds. Raises `ServerError`."""
+    incident that a webhook names by its id only. ``answer_within`` is in seconds. Raises `ServerError` if the address
+    cannot be listened on, and `UnusableFiles` if a certificate file cannot be used."""
     settings, log = config.webhooks, log.bind(section="webhooks")
     room = Room(MAX_WAITING_BYTES)
     connections = Connections(most_connections(MAX_CONNECTIONS, log), MAX_UNPROVED_BYTES)
@@ -101,7 +104,7 @@ async def taking_webhooks(
 
 
 def pagerduty_rest(config: Config, sender: Sender) -> WebhookRest | None:
-    """What asks PagerDuty by REST; None without its token."""
+    """The client of PagerDuty's REST API; None without its token."""
     section = config.sections.get(PAGERDUTY)
     if not isinstance(section, PagerDutySettings) or section.rest_token is None:
         return None

@@ -19,14 +19,15 @@ _PORTS = {"https": 443, "http": 80}
 
 
 class Subscriptions(Protocol):
-    """Asks the provider: `providers.pagerduty.webhook_rest.WebhookRest`. Both raise `LookupFailed`."""
+    """Asks the provider about its webhook subscriptions, as `providers.pagerduty.webhook_rest.WebhookRest` does. Both
+    methods raise `LookupFailed` if the provider's API does not answer as it should."""
 
     async def subscriptions(self) -> Sequence[Subscription]:
-        """All of the account."""
+        """All webhook subscriptions of the account."""
         ...
 
     async def enable(self, subscription: Subscription) -> None:
-        """Let it be sent again."""
+        """Enable a disabled subscription, so that webhooks are sent to it again."""
         ...
 
 
@@ -43,7 +44,7 @@ def goes_to(path: str, public_address: str | None) -> Callable[[str], bool]:
 
 
 def _parts(url: str) -> tuple[str, str, int | None, str] | None:
-    """What an address is compared by; None if it is none."""
+    """The parts by which two addresses are compared; None if the text is no address."""
     try:
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme), parts.path
@@ -52,8 +53,8 @@ def _parts(url: str) -> tuple[str, str, int | None, str] | None:
 
 
 class SubscriptionWatch:
-    """Looks each hour, and at start. ``is_ours`` tells of an address whether it is the receiver's; ``enable_again``:
-    enable what PagerDuty has disabled of these."""
+    """Looks at the receiver's webhook subscriptions at the start and then once an hour. ``is_ours`` tells whether an
+    address is the receiver's. With ``enable_again``, a subscription that PagerDuty has disabled is enabled again."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class SubscriptionWatch:
         ]
 
     async def run(self, every: float = EVERY_SECONDS) -> None:
-        """Until cancelled. Raises nothing else."""
+        """Look again and again until cancelled. Raises nothing but the cancellation."""
         while True:
             await self.look()
             await asyncio.sleep(every)

@@ -30,13 +30,13 @@ from providers.pagerduty.webhook import WEBHOOK_ID
 from providers.webhook import DedupKeys, LookupFailed, Malformed, Nothing, ReadWebhook, Said
 
 LARGEST_BODY = 256 << 10
-"""Bytes: what PagerDuty sends at most."""
+"""The largest body that is accepted, in bytes: PagerDuty sends no larger ones."""
 
 ANSWER_SECONDS = 4.0
-"""From the head of a webhook to its answer. PagerDuty waits for 5 s."""
+"""The longest time in seconds from the head of a webhook to its answer. PagerDuty waits for 5 s."""
 
 LONGEST_KEY = 512
-"""Characters of a dedup key of ours, at any provider."""
+"""The most characters of a dedup key of ours, at any provider."""
 
 _WEBHOOK = b"webhook"
 
@@ -79,7 +79,7 @@ class Way:
         self._refused, self._unread, self._unmatched = Seldom(), Seldom(), Seldom()
 
     async def post(self, request: web.Request, sender: WebhookSender) -> web.Response:
-        """Answer one webhook. Raises `RequestRefused`."""
+        """Answer one webhook. Raises `RequestRefused` for every answer but 200."""
         began, outcome = perf_counter(), "unknown"
         try:
             outcome = await self.answering.outcome_of(lambda: self._within(request, sender))
@@ -119,7 +119,8 @@ class Way:
             return await self._read(body, request, sender)
 
     async def _theirs(self, request: web.Request, sender: WebhookSender, lease: Growing) -> bytes:
-        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `RequestRefused`.
+        """The body, decompressed, if it is the provider's: as it came, or as it is then. Raises `RequestRefused` if it
+        is not the provider's, or could not be read.
 
         A ``Content-Encoding`` that is not known, or not true, is no reason to refuse what the provider has sent: the
         body is taken as it came, and shows whether it can be read.

@@ -45,16 +45,16 @@ MOVES_CAPACITY = 5_000
 """The same for records about moved alerts, which the tasks of a member share in memory."""
 
 LATELY_SECONDS = 300.0
-"""For so long it is remembered what was heard of an alert that may be handed over yet."""
+"""How many seconds it is remembered what was heard of an alert that may be handed over yet."""
 
 _MOST_LATELY = 1_000
 """So much of that is remembered: all tasks hear of all alerts."""
 
 _AT_A_TIME = 25
-"""Records that are taken before the event loop may run something else."""
+"""How many records are taken before the event loop may run something else."""
 
 _LOOKED_AT = CAPACITY
-"""Records behind one that waits for its event that are looked at for others that will."""
+"""How many records behind one that waits for its event are looked at for others that will wait."""
 
 
 class FeedbackHandler(Protocol):

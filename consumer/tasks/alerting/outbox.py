@@ -467,11 +467,7 @@ class TaskOutbox:
     # what leaves
 
     def _violation(self, dedup_key: str, owed: Owed) -> Violation:
-        """The event in the owed record, decoded once.
-
-        Raises:
-            ValueError: the record holds no event.
-        """
+        """The event in the owed record, decoded once. Raises `ValueError` if the record holds no event."""
         known = self._violations.get(dedup_key)
         if known is not None and known[0] is owed.record:
             return known[1]

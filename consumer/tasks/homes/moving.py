@@ -613,6 +613,7 @@ class Moving:
 
 
 def _may_end(one: Alert, joined: Alert) -> bool:
-    """Whether the end of a ``joined`` alert is the end of this one of its two: of one that is silenced it is not if
-    what it holds goes on behind the resolve of the other."""
+    """Whether the end of the ``joined`` alert is also the end of ``one`` of the two alerts that it is made of. An alert
+    that was being resolved has ended before. A silenced alert does not end if the joined one still holds silenced
+    occurrences: it goes on after the other one is resolved."""
     return one.status is not Status.RESOLVING and not (is_silenced(one) and joined.held is not None)

@@ -81,7 +81,7 @@ class WholeInput:
         """Ask how many partitions there are. A broker that says fewer than ``at_least`` may not know of a growth yet,
         so it is asked again before its answer is believed.
 
-        Raises KafkaError, OSError and TimeoutError.
+        Raises `KafkaError`, `OSError` or `TimeoutError` if Kafka does not answer as it should.
         """
         for number in range(TRIES):
             if number:
@@ -126,7 +126,7 @@ class WholeInput:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
-        """Look once. Raises KafkaError, OSError and TimeoutError."""
+        """Look once. Raises `KafkaError`, `OSError` or `TimeoutError` if Kafka does not answer as it should."""
         moment = self._clock.monotonic()
         count = await self.count()
         if not self._is_needed():

@@ -122,9 +122,8 @@ class Alerter(Work):
     async def restore(self, committed: OffsetAndMetadata) -> None:
         """Read the alerts and the position of the last checkpoint, and fill the store.
 
-        Raises:
-            StateRefused: the checkpoint cannot be read, or is of another group.
-            KafkaError: Kafka does not answer as it should; also `TimeoutError`.
+        Raises `StateRefused` if the checkpoint cannot be read, or is of another group, and `KafkaError` or
+        `TimeoutError` if Kafka does not answer as it should.
         """
         task, context = self.task, self._context
         started = context.clock.monotonic()

@@ -60,9 +60,8 @@ class Checkpoint:
     async def commit(self, sink: Sink) -> RecordMetadata:
         """Commit all of it in one transaction. Returns where its first record in the state topic stands.
 
-        Raises:
-            Exception: what `commit_transaction` raises; nothing of it is committed then, unless the error is
-                `Unanswered`.
+        Raises what `commit_transaction` raises if the commit fails; nothing of it is committed then, unless the error
+        is `Unanswered`.
         """
         return await commit_transaction(sink.producer, lambda: self._send(sink))
 

@@ -69,12 +69,10 @@ class Proofs:
     async def prove(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Prove ownership: commit these offsets as a member of the group.
 
-        Raises:
-            NotOwner: the group refuses the commit.
-            Revoked: a revocation has begun meanwhile. (The client sends the generation that it has then, so such a
-                commit may be accepted for partitions that are gone.)
-            TimeoutError: the group does not answer within a session time-out.
-            KafkaError: anything else.
+        Raises `NotOwner` if the group refuses the commit, `TimeoutError` if the group does not answer within a session
+        time-out, and `KafkaError` if the commit fails for another reason. Raises `Revoked` if a revocation has begun
+        meanwhile: the client sends the generation that it has then, so such a commit may be accepted for partitions
+        that are gone.
         """
         begun, revocations = self._clock.monotonic(), self._revocations
         try:
@@ -89,10 +87,8 @@ class Proofs:
     async def conclude(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit these offsets for the last time, before the partitions are given back. It makes no proof valid.
 
-        Raises:
-            NotOwner: the group refuses the commit.
-            TimeoutError: the group does not answer within a session time-out.
-            KafkaError: anything else.
+        Raises `NotOwner` if the group refuses the commit, `TimeoutError` if the group does not answer within a session
+        time-out, and `KafkaError` if the commit fails for another reason.
         """
         try:
             async with asyncio.timeout(self._session_timeout):

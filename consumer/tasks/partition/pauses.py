@@ -10,7 +10,7 @@ class Pause(Enum):
     """A reason to pause a partition."""
 
     LOG = "log"
-    """It has to be checked first whether the topic was truncated or created anew. This takes a moment."""
+    """First it has to be found out whether the topic was truncated or created anew. This takes a moment."""
     UNWRITTEN = "unwritten"
     """Too many bytes wait in memory for a checkpoint, which Kafka does not take. Somebody has to mend that."""
     FORWARDS = "forwards"

@@ -14,16 +14,17 @@ from providers.errors import text_of
 from state.violation import Record
 
 ReadRecords = Callable[[Collection[Place]], AsyncGenerator[Record, None]]
-"""Reads the records at these places; none of those that are not there (any more). Raises KafkaError, OSError."""
+"""Reads the records at these places; none of those that are not there (any more). Raises `KafkaError` or `OSError` if
+Kafka does not answer as it should."""
 
 AT_A_TIME: Final = 200
-"""So many events at most are read back before a checkpoint, so that none waits for long."""
+"""How many events are read back before a checkpoint at most, so that none waits for long."""
 
 BYTES_AT_A_TIME: Final = 8 * 1024 * 1024
-"""No more is read once there are so many."""
+"""Once so many bytes are read back, no more are read."""
 
 READ_SECONDS: Final = 5.0
-"""For so long are they read: a checkpoint waits for it."""
+"""How many seconds events are read back at most, because a checkpoint waits for that."""
 
 
 @dataclass(slots=True)

@@ -74,9 +74,8 @@ class Restoration:
     async def run(self, committed: OffsetAndMetadata) -> Inherited:
         """Read alerts and position, and fill the store.
 
-        Raises:
-            StateRefused: nobody can go on from what the checkpoint holds.
-            KafkaError: Kafka does not answer as it should; also `TimeoutError`.
+        Raises `StateRefused` if nobody can go on from what the checkpoint holds, and `KafkaError` or `TimeoutError` if
+        Kafka does not answer as it should.
         """
         task, context = self._task, self._context
         topic, partition = context.pipeline.state_topic, task.source.partition
@@ -143,8 +142,7 @@ class Restoration:
     def _held(self, homes: Mapping[str, Any], orders: Mapping[int, int]) -> Mapping[int, int]:
         """Take over what the checkpoint held about where keys belong; returns how far records about that were read.
 
-        Raises:
-            StateRefused: it cannot be read.
+        Raises `StateRefused` if that part of the checkpoint cannot be read.
         """
         try:
             return self._moving.restore(homes, orders)
@@ -196,7 +194,8 @@ class Restoration:
         while dedup_keys:
             dedup_key = dedup_keys.pop()
             self._store.write_again(dedup_key)
-            self._store.write_again(BESIDE_PREFIX + dedup_key)  # its tombstone
+            # The store has no alert of this key, so a tombstone is written.
+            self._store.write_again(BESIDE_PREFIX + dedup_key)
             yield
 
     def _has(self, dedup_key: str) -> bool:

@@ -15,15 +15,15 @@ from state.partition_records import Found, StateRecords
 from state.records import CorruptState, Position, decode_counts, decode_position
 
 TELL_RECORDS = 100_000
-"""Records that are read between two log lines about the progress."""
+"""How many records are read between two log lines about the progress."""
 
 SILENT_SECONDS = 30.0
 """Seconds after which a state partition that gives no record counts as not answering. Its task then fails, which frees
 its place among the tasks that restore, and is built again later."""
 
 READ_RECORDS = 1000
-"""Records that are fetched at a time. With four partitions being restored at once, the event loop is free again after
-20 ms at most."""
+"""How many records are fetched at a time. With four partitions being restored at once, the event loop is free again
+after 20 ms at most."""
 
 
 class StateRefused(Exception):
@@ -40,8 +40,7 @@ def unreadable(checkpoint: str, error: CorruptState) -> StateRefused:
 def accept(checkpointed: Position | None, group_id: str, topic: str) -> None:
     """Refuse a checkpoint that another group has written: its alerts are not this group's to resolve.
 
-    Raises:
-        StateRefused: it is of another group.
+    Raises `StateRefused` if it is of another group.
     """
     if checkpointed is not None and (problem := foreign_group(checkpointed, group_id, topic)) is not None:
         raise StateRefused(problem)
@@ -72,10 +71,8 @@ async def restore(clients: KafkaClients, topic: str, partition: int, log: Filter
     Call it after the task's producer was initialised: then no earlier owner has an open transaction, and the end that
     is found is the real one.
 
-    Raises:
-        StateRefused: the checkpoint cannot be read.
-        TimeoutError: the partition does not answer, or another producer's open transaction hides its end.
-        KafkaError: what the consumer raises.
+    Raises `StateRefused` if the checkpoint cannot be read, and `TimeoutError` if the partition does not answer, or if
+    another producer's open transaction hides its end. Raises `KafkaError` if the consumer does.
     """
     async with started(clients.reader()) as reader:
         records, beginning, end = await _read(clients, reader, TopicPartition(topic, partition), log)

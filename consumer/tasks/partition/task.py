@@ -41,7 +41,7 @@ PROGRESS_SECONDS = 5.0
 """Seconds after which a checkpoint is written although nothing but the position has changed (design section 6.4)."""
 
 SLICE = 256
-"""Records that are decided before the event loop may run something else."""
+"""How many records are decided before the event loop may run something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +186,9 @@ class PartitionTask(Generic[W]):
         """Own the partition, restore its state, and write checkpoints until cancelled. After any error the task is
         over.
 
-        Raises:
-            NotOwner: the group refuses a proof of ownership.
-            StateRefused: the state topic holds nothing that this task can go on from.
-            KafkaError: Kafka does not answer as it should; also `OSError` and `TimeoutError`.
+        Raises `NotOwner` if the group refuses a proof of ownership, `StateRefused` if the state topic holds nothing
+        that this task can go on from, and `KafkaError`, `OSError` or `TimeoutError` if Kafka does not answer as it
+        should.
         """
         try:
             committed = await self._own()
@@ -228,8 +227,7 @@ class PartitionTask(Generic[W]):
         ``inputs`` is how far the last checkpoint says that each input is decided; ``has_state`` is whether there was a
         checkpoint.
 
-        Raises:
-            KafkaError: the group's offset or the log cannot be looked up; also `TimeoutError`.
+        Raises `KafkaError` or `TimeoutError` if the group's offset or the log cannot be looked up.
         """
         self.inputs = inputs
         found = await self._whereabouts.find(
@@ -273,8 +271,7 @@ class PartitionTask(Generic[W]):
     async def _commit(self) -> None:
         """Write one checkpoint if anything has changed.
 
-        Raises:
-            Exception: what `Transactions.run` raises. The task is over then.
+        Raises what `Transactions.run` raises if the checkpoint is not committed. The task is over then.
         """
         self.urgent.clear()
         # The cut: no await may come between these lines, so that state and position are of the same moment.

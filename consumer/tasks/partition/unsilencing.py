@@ -23,7 +23,7 @@ from state.store import Store
 from state.violation import Record
 
 UNREAD_SECONDS: Final = 60.0
-"""For so long it is tried to read records again. Then what is live is told with what the alerts know."""
+"""How many seconds the task tries to read records again. Then it tells of live alerts what these know by themselves."""
 
 
 class UnsilencingHandler(Protocol):
@@ -43,7 +43,7 @@ class UnsilencingHandler(Protocol):
         ...
 
     def urge(self) -> None:
-        """A checkpoint is to be written soon."""
+        """Ask for a checkpoint soon."""
         ...
 
 

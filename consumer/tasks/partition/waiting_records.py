@@ -9,10 +9,11 @@ from consumer.tasks.partition.pauses import Pause, Pauses
 from consumer.telemetry.metrics import PipelineMetrics
 
 MAX_WAITING_BYTES = 16 * 1024 * 1024
-"""Of dead letters, of what is forwarded, and of history, that wait for a checkpoint, before the partition is paused."""
+"""How many bytes of dead letters, forwarded records and history may wait for a checkpoint before the partition is
+paused."""
 
 WAITING_RECORD_BYTES = 1024
-"""Bytes that each of them takes in memory besides its record, which may be empty."""
+"""How many bytes each waiting record takes in memory in addition to its content, which may be empty."""
 
 
 class WaitingRecords:

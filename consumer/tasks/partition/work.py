@@ -30,8 +30,7 @@ class Cut(Protocol):
         """Commit it as one transaction. This may be called again with another producer, until one transaction is
         committed. Returns where one of its records stands.
 
-        Raises:
-            Exception: what `commit_transaction` raises.
+        Raises what `commit_transaction` raises if the commit fails.
         """
         ...
 
@@ -48,9 +47,8 @@ class Work(ABC):
     async def restore(self, committed: OffsetAndMetadata) -> None:
         """Read what the last checkpoint held, and set the position (`PartitionTask.go_on`).
 
-        Raises:
-            StateRefused: nobody can go on from what the checkpoint holds.
-            KafkaError: Kafka does not answer as it should; also `TimeoutError`.
+        Raises `StateRefused` if nobody can go on from what the checkpoint holds, and `KafkaError` or `TimeoutError` if
+        Kafka does not answer as it should.
         """
 
     @abstractmethod

@@ -52,7 +52,8 @@ class Counterpart:
         """The last checkpoint of the task with this number. Without one, the position in ``of_input`` where the task
         was to begin. None if there never was such a task of this group.
 
-        Raises `StateRefused` if the checkpoint cannot be read, KafkaError and TimeoutError.
+        Raises `StateRefused` if the checkpoint cannot be read, and `KafkaError` or `TimeoutError` if Kafka does not
+        answer as it should.
         """
         if partition >= len((await topics_there(self._admin)).get(self._topic, ())):
             return None

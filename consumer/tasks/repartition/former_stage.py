@@ -33,8 +33,8 @@ class FormerStage:
         self._log = log
 
     async def checkpoint(self, events: TopicPartition) -> Position | None:
-        """How far the stage has forwarded this partition; None if there was no stage. Raises as
-        `Counterpart.checkpoint`."""
+        """How far the stage has forwarded this partition; None if there was no stage. Raises what
+        `Counterpart.checkpoint` raises."""
         return await self._stage.checkpoint(events.partition, of_input=events.topic)
 
     async def input(

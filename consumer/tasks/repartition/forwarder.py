@@ -107,7 +107,7 @@ class ForwarderCut:
 
     @property
     def facts(self) -> Mapping[str, int]:
-        """How much of what was committed."""
+        """Figures of what was committed, for the log."""
         return {"forwarded": len(self.forwards), "dead_lettered": len(self.dead_letters)}
 
     async def commit(self, producer: AIOKafkaProducer) -> RecordMetadata:
@@ -115,7 +115,7 @@ class ForwarderCut:
         return await commit_transaction(producer, lambda: self._send(producer))
 
     async def committed(self, written: RecordMetadata) -> None:
-        """It is forwarded."""
+        """Note that the records of this cut are forwarded."""
         self.context.metrics.events("forwarded", len(self.forwards))
 
     async def _send(self, producer: AIOKafkaProducer) -> RecordMetadata:
