@@ -243,7 +243,7 @@ class Member:
             clock=homes.clock,
             log=homes.log,
         )
-        self._surroundings = TaskContext(
+        self._context = TaskContext(
             pipeline=homes.make_pipeline(self),
             clients=self.kafka,  # type: ignore[arg-type]
             delivery=self.delivery,
@@ -264,15 +264,15 @@ class Member:
         self.read_silences()  # before it decides
         with homes.loop.running():
             self.delivery.start()
-        self._keeper = homes.loop.create_task(self._keep())
+        self._supervisor = homes.loop.create_task(self._supervise())
 
     async def describe_topics(self, topics: list[str]) -> list[dict[str, object]]:
         count = self.known or self._homes.count
         return [{"topic": TOPIC, "partitions": list(range(count))}]
 
-    async def _keep(self) -> None:
+    async def _supervise(self) -> None:
         while True:
-            self.task = task = alerting_task(self.source, self._surroundings, self._homes.log)  # type: ignore[arg-type]
+            self.task = task = alerting_task(self.source, self._context, self._homes.log)  # type: ignore[arg-type]
             self._watch(task.work)
             try:
                 await task.run()
@@ -354,7 +354,7 @@ class Member:
         self.kafka.producer = None
         self.reader.inbox = None
         with self._homes.loop.running():
-            self._keeper.cancel()
+            self._supervisor.cancel()
             self._homes.loop.create_task(self.delivery.close())
         self._homes.loop.settle()
 

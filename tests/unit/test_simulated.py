@@ -26,18 +26,17 @@ to, and the checkpoint."""
 class Watched(Simulation):
     """One partition of the real service, in virtual time, whose provider accepts at once."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: dict[str, list[Heard]] = defaultdict(list)
-
-    def _land(self, request: OnTheWire | None) -> None:
-        if request is not None and not request.landed:
-            self.heard[request.key].append((_what(request), self.now))
-        super()._land(request)
+    @property
+    def heard(self) -> dict[str, list[Heard]]:
+        """What the provider was told of each key."""
+        heard: dict[str, list[Heard]] = defaultdict(list)
+        for at, request in self.provider.landings:
+            heard[request.key].append((_what(request), at))
+        return heard
 
     @property
     def now(self) -> float:
-        return self._true_time()
+        return self.world.true_time()
 
     def settle(self) -> None:
         """All that may leave has left, and is answered and committed."""
@@ -56,13 +55,11 @@ class Watched(Simulation):
         """An event is in the topic now, and is decided (or together with the next); ``is_over``: what it is about is
         over."""
         key = f"forbidden_path:{fields['session']['id']}"
-        with self._loop.running():
-            if fields["event_type"] != "session_end":
-                offset = len(self._input.records)
-                self._key_of[offset], self._severity_of[offset] = key, Severity.CRITICAL
-            self._produce(fields)
-            if is_over:
-                self._last_end[key] = self._loop.time()
+        if fields["event_type"] != "session_end":
+            self.events.expect(key, Severity.CRITICAL)
+        self.events.produce(fields)
+        if is_over:
+            self.events.note_end(key)
         if is_decided:
             self.step("decide", 4)
             self.settle()
@@ -97,8 +94,8 @@ class Watched(Simulation):
             what = "resolve" if it.what is Saying.RESOLVE else f"{it.what.value} {it.owed.severity.label}"  # type: ignore[union-attr]
             heard[it.alert.dedup_key].append((what, it.at))
 
-        simulated = Simulated(self._make_pipeline(), said)
-        for record in self._input.records:
+        simulated = Simulated(self.member.make_pipeline(), said)
+        for record in self.events.input.records:
             simulated.decide(record, record.timestamp / 1000)
         simulated.finish(self.now)
         return heard
