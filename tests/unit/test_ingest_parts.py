@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
 from consumer.receivers.ingest.dense import NotAnArray, first_parts
-from consumer.receivers.ingest.judge import NAME, Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.judge import NAME, Judge, Judgement, Unfit, dead_letter_of
 from consumer.receivers.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
 from consumer.receivers.posts.bearer import Bearer
 from consumer.receivers.posts.connections import descriptors
@@ -391,7 +391,7 @@ def test_an_event_is_as_large_as_a_pipeline_takes_it_key_included() -> None:
 
 
 def test_the_dead_letter_of_what_was_no_record() -> None:
-    letter = letter_of(Unfit(Poison("a.b", "wrong", "wrong_type", "e-1"), b"{}"), "events", 12.5)
+    letter = dead_letter_of(Unfit(Poison("a.b", "wrong", "wrong_type", "e-1"), b"{}"), "events", 12.5)
     assert (letter.stage, letter.provider, letter.error, letter.event_id) == (NAME, NAME, "a.b: wrong", "e-1")
     assert (letter.record.topic, letter.record.value, letter.record.timestamp) == ("events", b"{}", 12_500)
     assert not letter.retryable

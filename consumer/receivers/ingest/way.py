@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.receivers.ingest.judge import Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.judge import Judge, Judgement, Unfit, dead_letter_of
 from consumer.receivers.ingest.metrics import IngestMetrics
 from consumer.receivers.ingest.split import Unsplittable, Whole, split
 from consumer.receivers.posts.answering import Answering
@@ -159,8 +159,8 @@ class Way:
             self._log.warning(
                 "ingest_invalid", path=poison.path, error=poison.reason, event_id=poison.event_id, before=others
             )
-        letter = letter_of(unfit, self._events_topic, self._now())
-        key, value, headers = letter.encode(self.dead_letter_limit)
+        dead_letter = dead_letter_of(unfit, self._events_topic, self._now())
+        key, value, headers = dead_letter.encode(self.dead_letter_limit)
         return await self._writer.write(
             self._dead_letter_topic, value or b"", key, headers, digest_of(_LETTER, unfit.value)
         )
