@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consumer.cli.arguments import add_config, count
 from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_dead_letters
-from consumer.cli.ending import UsageError
 from consumer.cli.provider import add_provider, not_configured, require_known
 from consumer.cli.terminal import complain, counted, plain, show_facts, show_json
 from consumer.cli.times import given_time, moment_of
+from consumer.cli.with_configuration import UsageError
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients
