@@ -7,9 +7,9 @@ from typing import Any
 
 from consumer.cli.alert_facts import facts
 from consumer.cli.alerts_found import Found, show_alerts, worst_first
-from consumer.cli.ending import UsageError
 from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import counted, show_json
+from consumer.cli.with_configuration import UsageError
 from consumer.config import Config
 from state.alert import Alert, Status
 

@@ -7,10 +7,10 @@ from itertools import zip_longest
 from typing import Any, Final
 
 from consumer.cli.arguments import text
-from consumer.cli.ending import UsageError
 from consumer.cli.last_event import names_of
-from consumer.cli.nearest import nearest
+from consumer.cli.nearest_keys import nearest
 from consumer.cli.terminal import age, complain, counted, show_table
+from consumer.cli.with_configuration import UsageError
 from state.alert import Alert, Former, Status, kept_name
 from state.due import due
 from state.held import is_silenced

@@ -12,10 +12,10 @@ from typing import Any, Final
 from consumer.cli.alerts_found import FILTERS, Found, Looked, add_filters, chosen, has_filter, of_keys, show_alerts
 from consumer.cli.alerts_sent import Order, Sent, alerts_of, awaited_of, send, wait
 from consumer.cli.arguments import add_config, text
-from consumer.cli.asking import add_arguments, agreed, require_somebody
-from consumer.cli.ending import UsageError
+from consumer.cli.confirmation import add_arguments, agreed, require_somebody
 from consumer.cli.provider import add_provider
 from consumer.cli.terminal import complain, counted, plain, show_json
+from consumer.cli.with_configuration import UsageError
 from consumer.config import Config
 from consumer.config.durations import seconds
 from consumer.feedback.records import FeedbackKind

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consumer.cli.arguments import add_config, count
-from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_letters
-from consumer.cli.ending import UsageError
+from consumer.cli.dlq_shown import Known, cell_of, content_of, facts_of, known_replays, show_dead_letters
 from consumer.cli.provider import add_provider, not_configured, require_known
 from consumer.cli.terminal import complain, counted, plain, show_facts, show_json
 from consumer.cli.times import given_time, moment_of
+from consumer.cli.with_configuration import UsageError
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients
@@ -208,7 +208,7 @@ async def _list(args: argparse.Namespace, config: Config, clients: KafkaClients,
         await reader.stop()
     chosen = sorted(found, key=lambda stored: (stored.record.timestamp, stored.record.partition, stored.record.offset))
     shown = chosen[-args.limit :] if args.limit is not None else chosen
-    show_letters(args, shown, known)
+    show_dead_letters(args, shown, known)
     if not args.json and (shown or left_out):
         more = f"{left_out:,} more {'was' if left_out == 1 else 'were'} replayed (--all shows them)" if left_out else ""
         print("; ".join(filter(None, (counted(len(shown), "dead letter") if shown else "", more))))
@@ -256,7 +256,7 @@ async def _show(args: argparse.Namespace, config: Config, clients: KafkaClients,
 def keeping_of(args: argparse.Namespace, group_id: str) -> tuple[str, Keeping]:
     """The consumer group of a replay with these arguments, and whether the replay commits its progress there.
 
-    Normally the marks say which letters were sent, and a committed offset would pass over letters that were skipped.
+    Normally the marks say which dead letters were sent, and a committed offset would pass over those that were skipped.
     With ``--again`` marks do not count, so the group keeps the progress until the replay is done. A group that the user
     has named keeps it for ever.
     """
@@ -292,7 +292,7 @@ async def _replay(args: argparse.Namespace, config: Config, clients: KafkaClient
             found, summary = await dry_run(clients, admin, plan)
             complain(summary.hidden)
             if not args.json:
-                show_letters(args, found, Known())
+                show_dead_letters(args, found, Known())
             return _tell(args, plan, summary)
         with _progress() as progress:
             summary = await replay(clients, admin, plan, progress)

@@ -39,9 +39,9 @@ async def known_replays(
     Raises what the reader raises if Kafka does not answer as it should.
     """
     topics = config.kafka.topics
-    letters, feedback = partitions[topics.dlq], partitions.get(topics.feedback, ())
-    hidden = await hidden_ends(reader, [*letters, *feedback])
-    replays = await find_replays(reader, letters, feedback)
+    dead_letters, feedback = partitions[topics.dlq], partitions.get(topics.feedback, ())
+    hidden = await hidden_ends(reader, [*dead_letters, *feedback])
+    replays = await find_replays(reader, dead_letters, feedback)
     taken: dict[str, Mapping[int, Mapping[int, int]]] = {}
     for provider in config.pipelines if replays.sent and has_endings else ():
         if states := partitions.get(config.kafka.state_topic(provider)):
@@ -51,13 +51,13 @@ async def known_replays(
     return Known(replays, taken, hidden)
 
 
-def show_letters(args: argparse.Namespace, letters: Sequence[StoredDeadLetter], known: Known) -> None:
-    """Print the letters on stdout: as a table, or as JSON with ``args.json``."""
+def show_dead_letters(args: argparse.Namespace, dead_letters: Sequence[StoredDeadLetter], known: Known) -> None:
+    """Print the dead letters on stdout: as a table, or as JSON with ``args.json``."""
     if args.json:
-        show_json([facts_of(stored, known) for stored in letters])
-    elif letters:
-        now, has_replayed = time.time(), any(stored.id in known.replays.sent for stored in letters)
-        rows = (_row(stored, known, now, has_replayed=has_replayed) for stored in letters)
+        show_json([facts_of(stored, known) for stored in dead_letters])
+    elif dead_letters:
+        now, has_replayed = time.time(), any(stored.id in known.replays.sent for stored in dead_letters)
+        rows = (_row(stored, known, now, has_replayed=has_replayed) for stored in dead_letters)
         show_table(_COLUMNS, rows, is_last_cut=True)
     else:
         print("no dead letters")
@@ -73,11 +73,11 @@ def _row(stored: StoredDeadLetter, known: Known, now: float, *, has_replayed: bo
 
 
 def _told_replay(stored: StoredDeadLetter, known: Known, now: float) -> str | None:
-    """How long ago the letter was replayed, and how that has ended; None if it was not replayed."""
+    """How long ago the dead letter was replayed, and how that has ended; None if it was not replayed."""
     sent = known.replays.sent.get(stored.id)
-    if sent is None or stored.letter is None:
+    if sent is None or stored.dead_letter is None:
         return None
-    ending, again = known.replays.ending(stored.id, stored.letter, known.taken)
+    ending, again = known.replays.ending(stored.id, stored.dead_letter, known.taken)
     match ending:
         case ReplayEnding.UNKNOWN:
             told = ""
@@ -89,9 +89,9 @@ def _told_replay(stored: StoredDeadLetter, known: Known, now: float) -> str | No
 
 
 def _told_error(stored: StoredDeadLetter, error: object) -> object:
-    """The error; if the letter is only a part of the original, "(cut)" stands before it, so that nobody overlooks
+    """The error; if the dead letter is only a part of the original, "(cut)" stands before it, so that nobody overlooks
     it."""
-    return f"(cut) {error}" if stored.letter is not None and stored.letter.cut is not None else error
+    return f"(cut) {error}" if stored.dead_letter is not None and stored.dead_letter.cut is not None else error
 
 
 def _cell(value: object) -> object:
@@ -108,47 +108,47 @@ def cell_of(value: object) -> object:
 
 
 def facts_of(stored: StoredDeadLetter, known: Known) -> dict[str, Any]:
-    """The facts of a letter and of its replay, without its content."""
-    letter = stored.letter
+    """The facts of a dead letter and of its replay, without its content."""
+    dead_letter = stored.dead_letter
     facts: dict[str, Any] = {"id": stored.id, "at": moment(stored.at)}
-    if letter is None:
+    if dead_letter is None:
         return {**facts, "error": "not readable: no dead letter of this service"}
-    record = letter.record
+    record = dead_letter.record
     return {
         **facts,
-        "provider": letter.provider,
-        "stage": letter.stage,
-        "error_class": letter.error_class,
-        "error": letter.error,
-        "retryable": letter.retryable,
-        "event_id": letter.event_id,
-        "occurrences": letter.occurrences,
+        "provider": dead_letter.provider,
+        "stage": dead_letter.stage,
+        "error_class": dead_letter.error_class,
+        "error": dead_letter.error,
+        "retryable": dead_letter.retryable,
+        "event_id": dead_letter.event_id,
+        "occurrences": dead_letter.occurrences,
         "topic": record.topic,
         "partition": record.partition,
         "offset": record.offset,
-        "first_offset": letter.first_offset,
-        "last_offset": letter.last_offset,
-        "attempts": letter.attempts,
-        "first_attempt": moment(letter.first_attempt),
-        "last_attempt": moment(letter.last_attempt),
+        "first_offset": dead_letter.first_offset,
+        "last_offset": dead_letter.last_offset,
+        "attempts": dead_letter.attempts,
+        "first_attempt": moment(dead_letter.first_attempt),
+        "last_attempt": moment(dead_letter.last_attempt),
         "replay_of": stored.history,
-        **_replayed(stored, letter, known),
-        **_lacks(letter),
+        **_replayed(stored, dead_letter, known),
+        **_lacks(dead_letter),
     }
 
 
-def _replayed(stored: StoredDeadLetter, letter: DeadLetter, known: Known) -> dict[str, Any]:
-    """When the letter was replayed, how that has ended, and the id of its new letter if it failed again."""
+def _replayed(stored: StoredDeadLetter, dead_letter: DeadLetter, known: Known) -> dict[str, Any]:
+    """When the dead letter was replayed, how that has ended, and the id of its new dead letter if it failed again."""
     sent = known.replays.sent.get(stored.id)
     if sent is None:
         return {"replayed_at": None, "replay_ended": None, "replayed_as": None}
-    ending, again = known.replays.ending(stored.id, letter, known.taken)
+    ending, again = known.replays.ending(stored.id, dead_letter, known.taken)
     return {"replayed_at": moment(sent.at), "replay_ended": ending.value, "replayed_as": again}
 
 
-def _lacks(letter: DeadLetter) -> dict[str, Any]:
-    """Whether the letter was cut, and if so, the facts about the whole original."""
-    cut = letter.cut
+def _lacks(dead_letter: DeadLetter) -> dict[str, Any]:
+    """Whether the dead letter was cut, and if so, the facts about the whole original."""
+    cut = dead_letter.cut
     if cut is None:
         return {"cut": False}
     return {
@@ -161,9 +161,9 @@ def _lacks(letter: DeadLetter) -> dict[str, Any]:
 
 
 def content_of(stored: StoredDeadLetter) -> dict[str, Any]:
-    """The record in a letter; a key or a value that is no text is given in base64."""
+    """The record in a dead letter; a key or a value that is no text is given in base64."""
     record = stored.record
-    headers = stored.letter.record.headers if stored.letter is not None else record.headers
+    headers = stored.dead_letter.record.headers if stored.dead_letter is not None else record.headers
     return {
         **_bytes("key", record.key),
         **_bytes("value", record.value),

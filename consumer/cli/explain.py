@@ -11,11 +11,11 @@ from aiokafka import TopicPartition
 
 from consumer.cli.alert_history import AlertHistory, history_of, show_history, steps_about, to_json
 from consumer.cli.arguments import add_config, text
-from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.explain_shown import show_explanation, show_life
 from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.recorded import read_topic, since
 from consumer.cli.terminal import complain, show_json
+from consumer.cli.with_configuration import UsageError, with_configuration
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.deciding.pipeline import Pipeline

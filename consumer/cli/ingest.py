@@ -7,8 +7,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from consumer.cli.arguments import add_config
-from consumer.cli.ending import UsageError, with_configuration
-from consumer.cli.lasting import run_lasting
+from consumer.cli.until_signal import run_lasting
+from consumer.cli.with_configuration import UsageError, with_configuration
 from consumer.config import Config
 from consumer.receivers.ingest.service import run_ingest
 from consumer.telemetry.log_metrics import DroppedLines

@@ -8,11 +8,11 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from consumer.cli.arguments import add_config
-from consumer.cli.asking import add_arguments, agreed, require_somebody
-from consumer.cli.ending import UsageError
+from consumer.cli.confirmation import add_arguments, agreed, require_somebody
 from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.terminal import complain, plain, show_json, show_table
 from consumer.cli.times import moment_of
+from consumer.cli.with_configuration import UsageError
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.group.offset_orders import (

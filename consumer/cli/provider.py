@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from consumer.cli.ending import UsageError
+from consumer.cli.with_configuration import UsageError
 from consumer.config import Config
 from providers.names import check_name
 from providers.table import DESCRIBED, PROVIDERS, place_of

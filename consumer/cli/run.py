@@ -7,8 +7,8 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from consumer.cli.arguments import add_config
-from consumer.cli.ending import with_configuration
-from consumer.cli.lasting import run_lasting
+from consumer.cli.until_signal import run_lasting
+from consumer.cli.with_configuration import with_configuration
 from consumer.config import Config
 from consumer.service.service import run_service
 from consumer.telemetry.log_metrics import DroppedLines

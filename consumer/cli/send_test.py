@@ -8,8 +8,8 @@ import uuid
 from typing import Any, Final
 
 from consumer.cli.arguments import add_config
-from consumer.cli.ending import UsageError
 from consumer.cli.provider import add_provider, not_configured
+from consumer.cli.with_configuration import UsageError
 from consumer.config import load_config
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
 from providers.http import HttpSender, create_session

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from consumer.cli.arguments import add_config, text
-from consumer.cli.asking import add_arguments, agreed, require_somebody
-from consumer.cli.ending import UsageError
+from consumer.cli.confirmation import add_arguments, agreed, require_somebody
 from consumer.cli.silences_file import read_silences_file
 from consumer.cli.silences_held import Silenced, pages_at_end, read_silenced
 from consumer.cli.silences_preview import preview
 from consumer.cli.silences_shown import listed, not_there, said, show_list, show_one, silence_facts
 from consumer.cli.terminal import age, complain, counted, plain, show_facts, show_json
 from consumer.cli.times import moment_of
+from consumer.cli.with_configuration import UsageError
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.config.durations import seconds

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from consumer.cli.arguments import add_config, count
-from consumer.cli.ending import UsageError, with_configuration
 from consumer.cli.provider import add_provider, not_configured
 from consumer.cli.recorded import read_file, read_topic, since
 from consumer.cli.silences_file import read_silences_file
 from consumer.cli.simulate_shown import show
 from consumer.cli.terminal import complain, show_json
+from consumer.cli.with_configuration import UsageError, with_configuration
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config, load_config
 from consumer.kafka.clients import KafkaClients

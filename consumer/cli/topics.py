@@ -8,9 +8,9 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 
 from consumer.cli.arguments import add_config
-from consumer.cli.ending import with_configuration
 from consumer.cli.terminal import complain, counted
 from consumer.cli.topics_grow import add_grow
+from consumer.cli.with_configuration import with_configuration
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.foreign import foreign_topics

@@ -5,9 +5,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from consumer.cli.asking import add_arguments, agreed, require_somebody
-from consumer.cli.ending import UsageError
+from consumer.cli.confirmation import add_arguments, agreed, require_somebody
 from consumer.cli.terminal import complain, show_json, show_table
+from consumer.cli.with_configuration import UsageError
 from consumer.cli.with_kafka import Partitions, run_with_kafka
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients, start_client, to_the_end

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumer.cli.ending import with_configuration
+from consumer.cli.with_configuration import with_configuration
 from consumer.config import Config
 from consumer.kafka.clients import KafkaClients
 from consumer.kafka.reading import partitions_of

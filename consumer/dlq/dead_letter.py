@@ -99,7 +99,7 @@ class DeadLetter:
 
         To make it fit, our own headers are reduced first: the error text is shortened, then headers are left out, the
         most useful last; topic, partition, offset and provider stay. If the original does not fit beside these four, it
-        is cut. The result is larger than ``limit`` only if these four and the headers of a cut letter (less than a
+        is cut. The result is larger than ``limit`` only if these four and the headers of a cut dead letter (less than a
         kilobyte) do not fit either.
         """
         record = self.record

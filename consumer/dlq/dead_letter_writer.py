@@ -32,10 +32,11 @@ POST_SECONDS = 15.0
 the error names the dead-letter topic."""
 
 LOOK_SECONDS = 60.0
-"""How often the broker is asked for the topic's limit while letters are compressed or cut because of it."""
+"""How often the broker is asked for the topic's limit while dead letters are compressed or cut because of it."""
 
 TRIAL_SECONDS = 600.0
-"""After this time a limit that was only guessed is dropped: the next letter is sent whole, and may be refused again."""
+"""After this time a limit that was only guessed is dropped: the next dead letter is sent whole, and may be refused
+again."""
 
 _ZSTD = DefaultRecordBatch.CODEC_ZSTD
 _PLAIN = DefaultRecordBatch.CODEC_NONE
@@ -46,18 +47,18 @@ AskLimit = Callable[[], Awaitable[int | None]]
 
 @dataclass(frozen=True, slots=True)
 class _Whole:
-    """A complete dead letter; ``size`` is the size in bytes of a batch with only this letter."""
+    """A complete dead letter; ``size`` is the size in bytes of a batch with only this dead letter."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     encoded: Encoded
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    """A dead letter as it will be sent; ``size`` is the size in bytes of a batch with only this letter."""
+    """A dead letter as it will be sent; ``size`` is the size in bytes of a batch with only this dead letter."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     encoded: Encoded
     codec: int
     size: int
@@ -96,39 +97,39 @@ class DeadLetterWriter:
         self._compresses = True
         self._looked_at = self._guessed_at = clock.monotonic()
 
-    async def write(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
+    async def write(self, producer: AIOKafkaProducer, dead_letters: Sequence[DeadLetter]) -> None:
         """Send these dead letters in the transaction that is open, and wait until all are accepted.
 
         Raises `TransactionRefused` if the topic does not accept one, whatever the reason; what can be learnt for the
         next attempt has been learnt by then. Other errors of the producer are raised unchanged: it was fenced, or is
         broken.
         """
-        if not letters:
+        if not dead_letters:
             return
         try:
             async with asyncio.timeout(POST_SECONDS):
-                await self._post(producer, letters)
+                await self._post(producer, dead_letters)
         except (BrokerResponseError, KafkaTimeoutError, TimeoutError) as error:
             raise TransactionRefused(error, topic=self.topic) from error
 
-    async def _post(self, producer: AIOKafkaProducer, letters: Sequence[DeadLetter]) -> None:
+    async def _post(self, producer: AIOKafkaProducer, dead_letters: Sequence[DeadLetter]) -> None:
         partitions = len(await producer.partitions_for(self.topic))
         by_partition: dict[int, deque[_Whole]] = {}
         largest = 0
-        work = _encoded(letters, partitions)
+        work = _encoded(dead_letters, partitions)
         while done := await self._turns.take(work):
             for number, whole in done:
                 by_partition.setdefault(number, deque()).append(whole)
                 largest = max(largest, whole.size)
         await self._look_again(largest)
         limit = self._limit
-        for number, letters_of in by_partition.items():
-            await self._post_to(producer, number, letters_of, limit)
+        for number, of_partition in by_partition.items():
+            await self._post_to(producer, number, of_partition, limit)
 
-    async def _post_to(self, producer: AIOKafkaProducer, number: int, letters: deque[_Whole], limit: int) -> None:
-        """Send the letters of one partition, one batch at a time: after a refused batch no later one is sent."""
+    async def _post_to(self, producer: AIOKafkaProducer, number: int, dead_letters: deque[_Whole], limit: int) -> None:
+        """Send the dead letters of one partition, one batch at a time: after a refused batch no later one is sent."""
         cut: list[_Envelope] = []
-        async with aclosing(self._batches(letters, limit, cut)) as batches:
+        async with aclosing(self._batches(dead_letters, limit, cut)) as batches:
             async for batch in batches:
                 future = await producer.send_batch(batch.builder, self.topic, partition=number)
                 try:
@@ -139,16 +140,18 @@ class DeadLetterWriter:
         for envelope in cut:
             self._tell_cut(envelope, limit)
 
-    async def _batches(self, letters: deque[_Whole], limit: int, cut: list[_Envelope]) -> AsyncGenerator[_Batch, None]:
-        """The letters in their order, in as few batches as possible; a compressed letter has a batch of its own.
+    async def _batches(
+        self, dead_letters: deque[_Whole], limit: int, cut: list[_Envelope]
+    ) -> AsyncGenerator[_Batch, None]:
+        """The dead letters in their order, in as few batches as possible; a compressed one has a batch of its own.
 
-        Each letter is removed from ``letters``; letters that had to be cut are appended to ``cut``.
+        Each dead letter is removed from ``dead_letters``; dead letters that had to be cut are appended to ``cut``.
         """
         new = partial(BatchBuilder, min(limit, BATCH_BYTES), is_transactional=True)
         together = new(_PLAIN)
-        while letters:
-            envelope = await self._envelope(letters.popleft(), limit)
-            timestamp = self._record_clock.now_after(envelope.letter.record.timestamp)
+        while dead_letters:
+            envelope = await self._envelope(dead_letters.popleft(), limit)
+            timestamp = self._record_clock.now_after(envelope.dead_letter.record.timestamp)
             if envelope.is_cut:
                 cut.append(envelope)
             is_alone = envelope.codec != _PLAIN
@@ -164,17 +167,17 @@ class DeadLetterWriter:
         if together.record_count():
             yield _Batch(together, _PLAIN, together.size())
 
-    # one letter
+    # one dead letter
 
     async def _envelope(self, whole: _Whole, limit: int) -> _Envelope:
-        """The letter whole, as it is or compressed; else as much of it as the limit allows."""
+        """The dead letter whole, as it is or compressed; else as much of it as the limit allows."""
         if whole.size <= limit:
-            return _Envelope(whole.letter, whole.encoded, _PLAIN, whole.size, is_cut=False)
+            return _Envelope(whole.dead_letter, whole.encoded, _PLAIN, whole.size, is_cut=False)
         # In a thread, since megabytes may have to be compressed.
-        return await asyncio.to_thread(_made_to_fit, whole.letter, whole.encoded, limit, self._compresses)
+        return await asyncio.to_thread(_made_to_fit, whole.dead_letter, whole.encoded, limit, self._compresses)
 
     def _tell_cut(self, envelope: _Envelope, limit: int) -> None:
-        record = envelope.letter.record
+        record = envelope.dead_letter.record
         self._log.error(
             "dead_letter_cut",
             topic=self.topic,
@@ -187,8 +190,8 @@ class DeadLetterWriter:
     # what the topic takes
 
     async def _look_again(self, largest: int) -> None:
-        """Ask for the limit again before a letter is compressed or cut. ``largest`` is the size of the largest
-        letter."""
+        """Ask for the limit again before a dead letter is compressed or cut. ``largest`` is the size of the largest
+        dead letter."""
         now = self._clock.monotonic()
         if now - self._looked_at < LOOK_SECONDS or largest <= self._limit:
             return
@@ -210,7 +213,7 @@ class DeadLetterWriter:
         if batch.codec != _PLAIN and (told is None or told >= batch.size):
             self._compresses = False  # the topic may recompress batches with its own codec, and limit the result
         elif batch.size > limit:
-            self._looked_at = -math.inf  # a letter cannot be smaller than this one: only a higher limit helps
+            self._looked_at = -math.inf  # a dead letter cannot be smaller than this one: only a higher limit helps
             return False
         elif told is not None and told < batch.size:
             self._set_limit(told, told=True)
@@ -226,11 +229,11 @@ class DeadLetterWriter:
         self._limit = limit
 
 
-def _made_to_fit(letter: DeadLetter, whole: Encoded, limit: int, compresses: bool) -> _Envelope:
+def _made_to_fit(dead_letter: DeadLetter, whole: Encoded, limit: int, compresses: bool) -> _Envelope:
     if compresses and (size := _compressed_size(whole)) <= limit:
-        return _Envelope(letter, whole, _ZSTD, size, is_cut=False)
-    encoded = letter.encode(limit)
-    return _Envelope(letter, encoded, _PLAIN, encoded_size(*encoded), letter.is_cut_at(limit))
+        return _Envelope(dead_letter, whole, _ZSTD, size, is_cut=False)
+    encoded = dead_letter.encode(limit)
+    return _Envelope(dead_letter, encoded, _PLAIN, encoded_size(*encoded), dead_letter.is_cut_at(limit))
 
 
 def _compressed_size(encoded: Encoded) -> int:
@@ -240,12 +243,12 @@ def _compressed_size(encoded: Encoded) -> int:
     return len(builder.build())
 
 
-def _encoded(letters: Iterable[DeadLetter], partitions: int) -> Iterator[tuple[int, _Whole]]:
-    """The complete letters, each with the partition that it goes to."""
-    for letter in letters:
-        record, encoded = letter.record, letter.encode()
+def _encoded(dead_letters: Iterable[DeadLetter], partitions: int) -> Iterator[tuple[int, _Whole]]:
+    """The complete dead letters, each with the partition that it goes to."""
+    for dead_letter in dead_letters:
+        record, encoded = dead_letter.record, dead_letter.encode()
         number = record.partition % partitions if record.key is None else partition_of(record.key, partitions)
-        yield number, _Whole(letter, encoded, encoded_size(*encoded))
+        yield number, _Whole(dead_letter, encoded, encoded_size(*encoded))
 
 
 def _append(builder: BatchBuilder, envelope: _Envelope, timestamp: int | None) -> bool:

@@ -101,7 +101,7 @@ class GroupMember(ConsumerRebalanceListener, Generic[T]):  # type: ignore[misc]
         self._topics = topics
         self._turns = turns
         self._supervision: Supervision[T] = Supervision(
-            make_source=lambda partition, suspect: PartitionInput(
+            make_partition_input=lambda partition, suspect: PartitionInput(
                 consumer, admin, self._group_id, partition, subscription.start_from, first_start, clock, suspect
             ),
             make_task=make_task,

@@ -53,15 +53,16 @@ class Released(Generic[T]):
 class Supervision(Generic[T]):
     """Supervises the tasks of one member.
 
-    ``make_source`` is called for each assigned partition, with the anchor that its log seems to lack (None: there is no
-    such suspicion), ``make_task`` for each task. ``builds`` is called whenever a task is built, ``know`` sees to it
-    that the client knows the partition (`known`), and ``abandon`` is called when the group refuses this member.
+    ``make_partition_input`` is called for each assigned partition, with the anchor that its log seems to lack (None:
+    there is no such suspicion), ``make_task`` for each task. ``builds`` is called whenever a task is built, ``know``
+    sees to it that the client knows the partition (`known`), and ``abandon`` is called when the group refuses this
+    member.
     """
 
     def __init__(
         self,
         *,
-        make_source: Callable[[TopicPartition, Anchor | None], PartitionInput],
+        make_partition_input: Callable[[TopicPartition, Anchor | None], PartitionInput],
         make_task: Callable[[PartitionInput], T],
         builds: Callable[[], None],
         know: Callable[[TopicPartition], Awaitable[None]],
@@ -71,7 +72,7 @@ class Supervision(Generic[T]):
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        self._make_source = make_source
+        self._make_partition_input = make_partition_input
         self._make_task = make_task
         self._builds = builds
         self._know = know
@@ -137,11 +138,11 @@ class Supervision(Generic[T]):
     # supervise
 
     async def _supervise(self, partition: TopicPartition, suspect: Anchor | None = None) -> None:
-        source = self._make_source(partition, suspect)
+        partition_input = self._make_partition_input(partition, suspect)
         restarts = Restarts(self._backoff, self._clock.monotonic)
         # Stop once this partition was revoked or has another supervisor.
         while self._supervisors.get(partition) is asyncio.current_task():
-            task = self._tasks[partition] = self._make_task(source)
+            task = self._tasks[partition] = self._make_task(partition_input)
             self._builds()
             restarts.begins()
             try:
@@ -154,15 +155,17 @@ class Supervision(Generic[T]):
                 return
             except StateRefused as error:
                 self._stands_still(partition, error)
-                source.pause()
+                partition_input.pause()
                 await asyncio.sleep(REFUSED_STATE_SECONDS)
                 continue
             except Exception as error:
                 restarts.failed()
                 self._failed(partition, error, restarts.failures)
             if task.has_checkpointed:
-                source = replace(source, suspect=None)  # the checkpoint holds what the suspicion led to
-            source.pause()
+                partition_input = replace(
+                    partition_input, suspect=None
+                )  # the checkpoint holds what the suspicion led to
+            partition_input.pause()
             await asyncio.sleep(restarts.wait())
 
     def _failed(self, partition: TopicPartition, error: Exception, failures: int) -> None:

@@ -30,10 +30,10 @@ class StageBefore(Protocol):
         ...
 
     async def input(
-        self, source: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
+        self, partition_input: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
     ) -> "FormerInput | None":
-        """The partition that the stage has forwarded to and that has the number of ``source``; None if nothing of it is
-        still to be decided."""
+        """The partition that the stage has forwarded to and that has the number of ``partition_input``; None if
+        nothing of it is still to be decided."""
         ...
 
 

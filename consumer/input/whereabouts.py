@@ -43,13 +43,13 @@ class Whereabouts:
 
     def __init__(
         self,
-        source: PartitionInput,
+        partition_input: PartitionInput,
         clients: KafkaClients,
         metrics: PipelineMetrics,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        self._source = source
+        self._partition_input = partition_input
         self._clients = clients
         self._metrics = metrics
         self._clock = clock
@@ -59,7 +59,7 @@ class Whereabouts:
         self._proof: int | None = None
         self._obeyed: int | None = None  # for as long as the group may still have it
         self._gone_at: float | None = None
-        self.holds: OffsetAndMetadata | None = None
+        self.pinned_commit: OffsetAndMetadata | None = None
         """The commit that the group keeps until a checkpoint has followed: an operator's order, or a first start, which
         no checkpoint holds yet. None if there is none."""
         self.inherited_end = 0
@@ -91,9 +91,9 @@ class Whereabouts:
         """
         begun = committed
         if here is None and whose(committed) in (Whose.ORDER, Whose.FOREIGN):
-            begun = await self._source.start(self._clients)
+            begun = await self._partition_input.start(self._clients)
         position, anchors = (begun.offset, ()) if here is None else (here.offset, self._doubted(here.anchors))
-        look = await self._source.look(self._clients, position, anchors)
+        look = await self._partition_input.look(self._clients, position, anchors)
         found = beginning(position, anchors, look)
         self._tell_found(found, position, look)
         judgement = judge(committed, here, found.offset, has_state=has_state)
@@ -101,10 +101,10 @@ class Whereabouts:
         self._proof = proof_of(here, found.offset)
         self._obeyed = None if here is None else here.obeyed
         if isinstance(judgement, Obeyed):
-            self.holds = committed
+            self.pinned_commit = committed
             found = self._obey(judgement.offset, self._proof, found, look)
         elif whose(begun) is Whose.FIRST and here is None:
-            self.holds = begun
+            self.pinned_commit = begun
         if found.offset > look.beginning and (not found.anchors or isinstance(judgement, Obeyed)):
             found = await self._with_the_one_before(found)
         self._anchors = found.anchors
@@ -114,7 +114,7 @@ class Whereabouts:
 
     def _doubted(self, anchors: Anchors) -> Anchors:
         """The anchors without those that were made of another log before anybody noticed."""
-        suspect = self._source.suspect
+        suspect = self._partition_input.suspect
         return anchors if suspect is None else (suspect, *below(anchors, suspect.offset))
 
     def _obey(self, offset: int, proof: int, found: Beginning, look: Look) -> Beginning:
@@ -127,7 +127,7 @@ class Whereabouts:
 
     async def _with_the_one_before(self, found: Beginning) -> Beginning:
         """Add the record before the position as the newest anchor, as this task has decided nothing there yet."""
-        before = await self._source.anchor_before(self._clients, found.offset)
+        before = await self._partition_input.anchor_before(self._clients, found.offset)
         if before is None:
             return found
         return replace(found, anchors=(before, *below(found.anchors, before.offset)))
@@ -150,7 +150,7 @@ class Whereabouts:
         ``last_proof`` is given for the last checkpoint: the offset that is committed after it, which no further
         checkpoint can hold.
         """
-        topic, partition = self._source.partition
+        topic, partition = self._partition_input.partition
         proof, obeyed = (self._proof, self._obeyed) if last_proof is None else (last_proof, None)
         return Position(topic, partition, position, dict(feedback or {}), self._anchored(position), proof, obeyed)
 

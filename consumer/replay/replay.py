@@ -1,11 +1,11 @@
 """Replays dead letters: each goes to the feedback topic once, however often replays are begun, interrupted or killed.
 
-One transaction holds the records that are sent, the marks of their letters (`consumer.replay.replayed`), and, where
-that is kept, how far the dead letters have been read; the last transaction also says that all were read. The client's
-transactional offset commit carries no generation, which is right here: there is one replayer at a time, and the
-initialisation of its producer ends whatever the replayer before had left open. What other replays have sent is known
-from their marks; what a release without marks has sent, from the records that the feedback topic still has. A replay
-stops at the end that the topic has when it starts, so it does not replay a letter again that fails again.
+One transaction holds the records that are sent, the marks of their dead letters (`consumer.replay.replayed`), and,
+where that is kept, how far the dead letters have been read; the last transaction also says that all were read. The
+client's transactional offset commit carries no generation, which is right here: there is one replayer at a time, and
+the initialisation of its producer ends whatever the replayer before had left open. What other replays have sent is
+known from their marks; what a release without marks has sent, from the records that the feedback topic still has. A
+replay stops at the end that the topic has when it starts, so it does not replay a dead letter again that fails again.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class ReplayFailed(UserError):
 
 
 class Skipped(Enum):
-    """Why a dead letter is not replayed. Only `REPLAYED` letters have a mark; the others can still be replayed
+    """Why a dead letter is not replayed. Only `REPLAYED` dead letters have a mark; the others can still be replayed
     later."""
 
     FILTERED = "not selected"
@@ -63,25 +63,26 @@ class Skipped(Enum):
 
 
 _LEFT = frozenset({Skipped.NO_TASK, Skipped.UNREADABLE})
-"""Reasons that no user has chosen: with another configuration, or another release, such a letter can be replayed."""
+"""Reasons that no user has chosen: with another configuration, or another release, such a dead letter can be
+replayed."""
 
 
 class Keeping(Enum):
     """Whether a replay keeps in its group how far it has come."""
 
     NOTHING = "nothing"
-    """It uses only the marks, which say of each letter whether it was sent, and leaves no group behind."""
+    """It uses only the marks, which say of each dead letter whether it was sent, and leaves no group behind."""
     UNTIL_DONE = "until it is done"
-    """Letters with a mark are sent again, so only the group's offset says what this replay has sent. When it is done,
-    it sets the offset back to the beginning, and deletes the group if that is possible."""
+    """Dead letters with a mark are sent again, so only the group's offset says what this replay has sent. When it is
+    done, it sets the offset back to the beginning, and deletes the group if that is possible."""
     FOR_EVER = "for ever"
-    """The next replay goes on from the group's offset. Letters with a mark are left out anyway, so the offset does not
-    pass a letter that was skipped for a reason in `_LEFT`."""
+    """The next replay goes on from the group's offset. Dead letters with a mark are left out anyway, so the offset does
+    not pass a dead letter that was skipped for a reason in `_LEFT`."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a replay has done: the ids of the letters that were sent, and how many were skipped for each reason.
+    """What a replay has done: the ids of the dead letters that were sent, and how many were skipped for each reason.
 
     ``passed_before`` is how many offsets its group had passed when it began. ``group_left`` is why a group that should
     have been deleted still exists; None if it is gone, or is kept. ``hidden`` has a sentence for each partition of
@@ -97,7 +98,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to replay; ``tasks`` are those that can decide it, and ``rate`` is letters per second.
+    """What to replay; ``tasks`` are those that can decide it, and ``rate`` is dead letters per second.
 
     The replay begins at the committed offset of ``group``, if the group exists, even where `keeping` is nothing: an
     earlier release has kept an offset for each set of filters.
@@ -116,20 +117,20 @@ class Plan:
     keeping: Keeping = Keeping.NOTHING
 
     def why_not(self, stored: StoredDeadLetter, replayed: Collection[str]) -> Skipped | None:
-        """Why this letter is not replayed; None if it is. ``replayed`` are the ids of letters that were replayed
-        before."""
-        letter = stored.letter
-        if letter is None:
+        """Why this dead letter is not replayed; None if it is. ``replayed`` are the ids of dead letters that were
+        replayed before."""
+        dead_letter = stored.dead_letter
+        if dead_letter is None:
             return Skipped.UNREADABLE
         if not self.selection.has(stored):
             return Skipped.FILTERED
-        if letter.cut is not None:
+        if dead_letter.cut is not None:
             return Skipped.CUT
-        if letter.record.offset < 0:
+        if dead_letter.record.offset < 0:
             return Skipped.NO_RECORD
-        if letter.stage == DeadLetterStage.DECODE and not self.poison:
+        if dead_letter.stage == DeadLetterStage.DECODE and not self.poison:
             return Skipped.POISON
-        if not has_task(letter, self.tasks):
+        if not has_task(dead_letter, self.tasks):
             return Skipped.NO_TASK
         if stored.id in replayed and not self.again:
             return Skipped.REPLAYED
@@ -153,8 +154,8 @@ async def dry_run(
         replayed = (await find_replays(reader, plan.dead_letters, plan.feedback)).sent
         span = await _span(reader, admin, plan)
         summary.passed_before = span.passed_before
-        async with aclosing(stored_dead_letters(reader, span.begins, span.ends)) as letters:
-            async for stored in letters:
+        async with aclosing(stored_dead_letters(reader, span.begins, span.ends)) as dead_letters:
+            async for stored in dead_letters:
                 if plan.limit is not None and len(found) >= plan.limit:
                     break
                 why = plan.why_not(stored, replayed)
@@ -194,8 +195,8 @@ async def replay(
         span = await _span(reader, admin, plan)
         work = _Work(producer, plan, span, progress, sleep)
         is_done = True
-        async with aclosing(stored_dead_letters(reader, span.begins, span.ends)) as letters:
-            async for stored in letters:
+        async with aclosing(stored_dead_letters(reader, span.begins, span.ends)) as dead_letters:
+            async for stored in dead_letters:
                 if work.is_at_limit:
                     is_done = False
                     break
@@ -258,7 +259,7 @@ class _Work:
         return limit is not None and len(self.summary.sent) + len(self._batch) >= limit
 
     async def take(self, stored: StoredDeadLetter, why_not: Skipped | None) -> None:
-        """Take the next dead letter. If the letters before it fill a transaction, commit these first.
+        """Take the next dead letter. If the dead letters before it fill a transaction, commit these first.
 
         They are not committed as soon as the transaction is full, since the last transaction has to know that it is the
         last.
@@ -278,7 +279,8 @@ class _Work:
             self._kept[partition] = stored.record.offset + 1
 
     async def commit(self, *, is_done: bool = False) -> None:
-        """Send the letters that were taken, and the progress, in one transaction; ``is_done``: it is the last one."""
+        """Send the dead letters that were taken, and the progress, in one transaction; ``is_done``: it is the last
+        one."""
         kept = self._to_keep(is_done=is_done)
         if self._batch or kept:
             await self._write(kept)
@@ -328,12 +330,12 @@ class _Work:
             marks.setdefault(stored.record.partition, {})[stored.record.offset] = result
         for partition, places in marks.items():
             key, value, headers = encode_mark(places)
-            letters = self._plan.dead_letters[0].topic
-            # A mark goes to the partition of its letters, so that it is kept at least as long as they are.
-            await self._producer.send_and_wait(letters, value, key, partition=partition, headers=headers)
+            dead_letter_topic = self._plan.dead_letters[0].topic
+            # A mark goes to the partition of its dead letters, so that it is kept at least as long as they are.
+            await self._producer.send_and_wait(dead_letter_topic, value, key, partition=partition, headers=headers)
 
     async def _send_one(self, topic: str, stored: StoredDeadLetter) -> tuple[int, int]:
-        """Send one letter. Returns its partition and offset in the feedback topic."""
+        """Send one dead letter. Returns its partition and offset in the feedback topic."""
         record = stored.record
         headers = replay_headers(record.headers, stored.id)
         try:
@@ -352,7 +354,8 @@ async def _hidden(reader: AIOKafkaConsumer, plan: Plan) -> list[str]:
 
 
 async def _span(reader: AIOKafkaConsumer, admin: AIOKafkaAdminClient, plan: Plan) -> _Span:
-    # The offsets must be known: a replay with --again that began at the beginning would send letters a second time.
+    # The offsets must be known: a replay with --again that began at the beginning would send dead letters a second
+    # time.
     committed = await coordinated(lambda: group_offsets(admin, plan.group, plan.dead_letters))
     first, ends = await bounds(reader, plan.dead_letters)
     begins = {}

@@ -1,7 +1,7 @@
 """Which dead letters have been replayed, when, and how that ended (design section 9).
 
-A replay writes a *mark* to the partition of the dead-letter topic that its letters are in, in the transaction that
-sends them. So the replay is known for as long as the letters exist, whatever becomes of the feedback topic and of
+A replay writes a *mark* to the partition of the dead-letter topic that its dead letters are in, in the transaction that
+sends them. So the replay is known for as long as the dead letters exist, whatever becomes of the feedback topic and of
 offsets. A mark is no dead letter: it lacks ``alerting.topic``, so an earlier release calls it "not readable" and skips
 it. Replays of a release without marks are known from their records in the feedback topic.
 """
@@ -19,7 +19,7 @@ from consumer.feedback.records import history_of, replay_id_of
 from consumer.kafka.reading import bounds, read
 
 REPLAYED_HEADER: Final = "alerting.replayed"
-"""The one header of a mark; the header's value is the number of letters that the mark is about."""
+"""The one header of a mark; the header's value is the number of dead letters that the mark is about."""
 
 _VERSION: Final = 1
 
@@ -48,14 +48,15 @@ class ReplayEnding(Enum):
 
 
 def encode_mark(places: Mapping[int, tuple[int, int]]) -> Encoded:
-    """Key, value and headers of a mark. ``places`` has, by the letter's offset, partition and offset of its record in
-    the feedback topic."""
+    """Key, value and headers of a mark. ``places`` has, by the dead letter's offset, partition and offset of its record
+    in the feedback topic."""
     value = {"v": _VERSION, "replayed": {str(offset): list(place) for offset, place in places.items()}}
     return None, orjson.dumps(value), [(REPLAYED_HEADER, str(len(places)).encode())]
 
 
 def decode_mark(value: bytes | None, headers: Headers) -> Mapping[int, tuple[int, int]] | None:
-    """The offsets of the letters that a record marks, and where each is in the feedback topic; None if it is no mark.
+    """The offsets of the dead letters that a record marks, and where each is in the feedback topic; None if it is no
+    mark.
 
     An event can have any headers, but a dead letter never has this header alone, since our headers follow the event's.
     """
@@ -70,8 +71,8 @@ def decode_mark(value: bytes | None, headers: Headers) -> Mapping[int, tuple[int
 
 @dataclass(slots=True)
 class Replays:
-    """What is known of replays, by the letter's id. ``again`` has the id of the letter that it became when it failed
-    again."""
+    """What is known of replays, by the dead letter's id. ``again`` has the id of the dead letter that it became when it
+    failed again."""
 
     sent: dict[str, SentReplay] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
@@ -96,22 +97,22 @@ class Replays:
         if replay_id is not None:
             self.sent[replay_id] = SentReplay(record.timestamp / 1000, (record.partition, record.offset))
 
-    def ending(self, letter_id: str, letter: DeadLetter, taken: "Taken") -> tuple[ReplayEnding, str | None]:
-        """How the replay of a letter has ended; and the id of its new letter, if it has become a dead letter again."""
-        sent, again = self.sent[letter_id], self.again.get(letter_id)
-        if again is not None and _is_behind(again, letter_id, sent):
+    def ending(self, dead_letter_id: str, dead_letter: DeadLetter, taken: "Taken") -> tuple[ReplayEnding, str | None]:
+        """How the replay of a dead letter has ended; and the id of the new dead letter that came of it, if any."""
+        sent, again = self.sent[dead_letter_id], self.again.get(dead_letter_id)
+        if again is not None and _is_behind(again, dead_letter_id, sent):
             return ReplayEnding.DEAD, again
-        if letter.provider not in taken:
+        if dead_letter.provider not in taken:
             return ReplayEnding.UNKNOWN, None
         number, offset = sent.place
-        position = taken[letter.provider].get(letter.record.partition, {}).get(number, 0)
+        position = taken[dead_letter.provider].get(dead_letter.record.partition, {}).get(number, 0)
         return (ReplayEnding.DECIDED if position > offset else ReplayEnding.WAITING), None
 
 
-def _is_behind(again: str, letter_id: str, sent: SentReplay) -> bool:
-    """Whether the letter ``again`` comes from this replay, not from an earlier one. Offsets can be compared, since
+def _is_behind(again: str, dead_letter_id: str, sent: SentReplay) -> bool:
+    """Whether the dead letter ``again`` comes from this replay, not from an earlier one. Offsets can be compared, since
     records of one key stay in one partition."""
-    (number, _), (other, offset) = letter_id.split("/"), again.split("/")
+    (number, _), (other, offset) = dead_letter_id.split("/"), again.split("/")
     return sent.marked is None or number != other or int(offset) > sent.marked
 
 

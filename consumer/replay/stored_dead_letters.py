@@ -28,10 +28,10 @@ def is_class(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StoredDeadLetter:
-    """A record of the dead-letter topic; ``letter`` is None if it is no dead letter that can be read."""
+    """A record of the dead-letter topic; ``dead_letter`` is None if it is no dead letter that can be read."""
 
     record: "ConsumerRecord[bytes, bytes]"
-    letter: DeadLetter | None
+    dead_letter: DeadLetter | None
 
     @property
     def id(self) -> str:
@@ -46,24 +46,24 @@ class StoredDeadLetter:
     @property
     def history(self) -> list[str]:
         """The ids of the earlier dead letters whose replays have led to this one."""
-        return list(history_of(self.letter)) if self.letter is not None else []
+        return list(history_of(self.dead_letter)) if self.dead_letter is not None else []
 
 
 Tasks = Mapping[str, Collection[TopicPartition]]
 """The partitions of each provider's input: each of them has a task."""
 
 
-def has_task(letter: DeadLetter, tasks: Tasks) -> bool:
-    """Whether there is a task that would decide this letter again."""
-    return TopicPartition(letter.record.topic, letter.record.partition) in tasks.get(letter.provider, ())
+def has_task(dead_letter: DeadLetter, tasks: Tasks) -> bool:
+    """Whether there is a task that would decide this dead letter again."""
+    return TopicPartition(dead_letter.record.topic, dead_letter.record.partition) in tasks.get(dead_letter.provider, ())
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Selects dead letters; a filter that is None selects all. ``since`` (included) and ``until`` (not included) are
-    limits for when a letter was written, in seconds since the epoch.
+    limits for when a dead letter was written, in seconds since the epoch.
 
-    ``retryable``: only letters that a replay can help, and that one of ``tasks`` would decide (None: not checked).
+    ``retryable``: only dead letters that a replay can help, and that one of ``tasks`` would decide (None: not checked).
     """
 
     provider: str | None = None
@@ -74,21 +74,25 @@ class Selection:
     tasks: Tasks | None = None
 
     def has(self, stored: StoredDeadLetter) -> bool:
-        """Whether this letter is selected. A record that is no readable dead letter is selected if there is no
+        """Whether this dead letter is selected. A record that is no readable dead letter is selected if there is no
         filter."""
-        letter = stored.letter
-        if letter is None:
+        dead_letter = stored.dead_letter
+        if dead_letter is None:
             return self == Selection()
         return (
-            self.provider in (None, letter.provider)
-            and self.error_class in (None, letter.error_class)
+            self.provider in (None, dead_letter.provider)
+            and self.error_class in (None, dead_letter.error_class)
             and (self.since is None or stored.at >= self.since)
             and (self.until is None or stored.at < self.until)
-            and (not self.retryable or self._can_be_helped(letter))
+            and (not self.retryable or self._can_be_helped(dead_letter))
         )
 
-    def _can_be_helped(self, letter: DeadLetter) -> bool:
-        return letter.retryable and letter.cut is None and (self.tasks is None or has_task(letter, self.tasks))
+    def _can_be_helped(self, dead_letter: DeadLetter) -> bool:
+        return (
+            dead_letter.retryable
+            and dead_letter.cut is None
+            and (self.tasks is None or has_task(dead_letter, self.tasks))
+        )
 
 
 def replay_groups(group_id: str) -> str:
@@ -99,7 +103,7 @@ def replay_groups(group_id: str) -> str:
 def replay_group(group_id: str, filters: dict[str, object]) -> str:
     """The consumer group of a replay with these filters (as the user wrote them).
 
-    Each set of filters has its own group: a letter that one set leaves out, another may select.
+    Each set of filters has its own group: a dead letter that one set leaves out, another may select.
     """
     asked = {name: value for name, value in sorted(filters.items()) if value}
     if not asked:

@@ -137,7 +137,7 @@ class PipelineRunner(MemberRunner[PartitionTask[Alerter]]):
             log=self._log,
         )
         pipeline = replace(self.pipeline, silences=silences)  # what is decided is asked of this member's reader
-        stage_progress = self._upstream(proofs) if self.stage is not None else None
+        stage_progress = self._stage_progress(proofs) if self.stage is not None else None
         whole = WholeInput(
             pipeline.input_topic,
             admin=admin,
@@ -173,8 +173,10 @@ class PipelineRunner(MemberRunner[PartitionTask[Alerter]]):
             tell_change=None if self._changes is None else self._changes.offer,
         )
 
-        def make_task(source: PartitionInput) -> PartitionTask[Alerter]:
-            return alerting_task(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(partition_input: PartitionInput) -> PartitionTask[Alerter]:
+            return alerting_task(
+                partition_input, context, self._log.bind(partition=partition_input.partition.partition)
+            )
 
         member = self._new_member(
             subscription=Subscription(
@@ -249,7 +251,7 @@ class PipelineRunner(MemberRunner[PartitionTask[Alerter]]):
         )
         return FormerStage(self._clients, admin, stage, kafka.keyed_topic(name), self._log)
 
-    def _upstream(self, proofs: Proofs) -> StageProgress:
+    def _stage_progress(self, proofs: Proofs) -> StageProgress:
         assert self.stage is not None
         return StageProgress(
             self.stage.group_progress,
@@ -356,8 +358,10 @@ class RepartitionRunner(MemberRunner[PartitionTask[Forwarder]]):
             tell_change=self.tell_change,
         )
 
-        def make_task(source: PartitionInput) -> PartitionTask[Forwarder]:
-            return forwarding_task(source, context, self._log.bind(partition=source.partition.partition))
+        def make_task(partition_input: PartitionInput) -> PartitionTask[Forwarder]:
+            return forwarding_task(
+                partition_input, context, self._log.bind(partition=partition_input.partition.partition)
+            )
 
         member = self._new_member(
             subscription=Subscription(

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from providers.sandbox.serve import DESCRIPTION, ServeError, add_options, serve
+from providers.sandbox.serve import DESCRIPTION, SandboxNotServed, add_options, serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_options(parser)
     try:
         serve(parser.parse_args(arguments))
-    except ServeError as error:
+    except SandboxNotServed as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -20,7 +20,7 @@ DESCRIPTION = (
 )
 
 
-class ServeError(UserError):
+class SandboxNotServed(UserError):
     """The sandbox cannot be served; the text says why."""
 
 
@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Serve until a signal says to end. Raises `ServeError` if it cannot listen."""
+    """Serve until a signal says to end. Raises `SandboxNotServed` if it cannot listen."""
     settings = SandboxSettings(
         pagerduty_keys=_keys(options.pagerduty_key),
         opsgenie_keys=_keys(options.opsgenie_key),
@@ -89,7 +89,7 @@ async def _serve(
             print(_ready(sandbox.url, for_people=sys.stdout.isatty()), flush=True)
             await end.wait()
     except (OSError, OverflowError) as error:  # OverflowError: an impossible port number
-        raise ServeError(f"cannot listen on {host}:{port}: {error}") from error
+        raise SandboxNotServed(f"cannot listen on {host}:{port}: {error}") from error
 
 
 def _ready(url: str, *, for_people: bool) -> str:

@@ -7,6 +7,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from consumer.input.commit_metadata import COMMIT_METADATA
 from providers.sandbox import Delay, Fault, Sandbox
 from tests.faults.accounts import (
     alerts_in_state,
@@ -22,8 +23,6 @@ from tests.support.kafka import admin, group_offsets
 from tests.support.process import service_process, towards
 from tests.support.service import World, make_world
 from tests.support.waiting import wait_until
-
-MARK = "clawdstrike-alerting"
 
 
 @pytest.mark.real_kafka("a member that is killed is missed")
@@ -90,7 +89,7 @@ async def test_a_position_reset_by_an_operator_is_obeyed_and_opens_no_second_inc
         await after.said("partition_restored", position=0, alerts=5)
 
         async def is_ours_again() -> bool:
-            return await _group_offset(world) == (5, MARK)
+            return await _group_offset(world) == (5, COMMIT_METADATA)
 
         await wait_until(is_ours_again, "the commits carry the mark again", poll=0.2)
         assert await after.metric("events_total", outcome="suppressed") == 5

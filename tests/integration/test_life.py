@@ -57,8 +57,8 @@ async def all_told(member: Member) -> None:
     await wait_until(lambda: member.metric("owed", pipeline="pagerduty", partition="0") == 0, "all is told")
 
 
-def story(sandbox: Sandbox, number: int) -> dict[str, Any]:
-    """``custom_details`` of a trigger, by its place."""
+def custom_details(sandbox: Sandbox, number: int) -> dict[str, Any]:
+    """The ``custom_details`` of a trigger, by its place."""
     details: dict[str, Any] = sandbox.requests("pagerduty", action="trigger")[number].body["payload"]["custom_details"]
     return details
 
@@ -84,8 +84,8 @@ async def test_within_the_window_events_are_suppressed_and_after_it_the_provider
         await all_told(member)
     (incident,) = sandbox.incidents()
     assert incident.triggers == 2
-    assert story(sandbox, 1)["occurrences"] == 6
-    assert "occurrences" not in story(sandbox, 0)
+    assert custom_details(sandbox, 1)["occurrences"] == 6
+    assert "occurrences" not in custom_details(sandbox, 0)
     assert await group_offset(world) == 6
 
 
@@ -104,7 +104,7 @@ async def test_suppression_ends_after_renotify_seconds(broker: Broker, sandbox: 
         ahead.seconds = 1.1 * HOUR
         await send(world, event())
         await incidents(sandbox, 2)
-    assert story(sandbox, 1)["occurrences"] == 3
+    assert custom_details(sandbox, 1)["occurrences"] == 3
     assert await group_offset(world) == 3
 
 
@@ -171,7 +171,7 @@ async def test_what_has_been_silent_for_a_week_is_forgotten_and_nothing_is_sent(
         await send(world, event())
         await requests(sandbox, 2, status=202)
         await all_told(member)
-    assert "occurrences" not in story(sandbox, 1)
+    assert "occurrences" not in custom_details(sandbox, 1)
     assert await group_offset(world) == 2
 
 

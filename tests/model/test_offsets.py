@@ -84,13 +84,13 @@ class World:
         """A task, as `consumer.tasks.partition.task` begins it."""
         nothing: Any = _Log()
         clock: Any = SimpleNamespace(monotonic=lambda: 0.0)
-        source: Any = _Source()
-        self.whereabouts = Whereabouts(source, nothing, nothing, clock, nothing)
+        partition_input: Any = _Source()
+        self.whereabouts = Whereabouts(partition_input, nothing, nothing, clock, nothing)
         has_state = self.checkpoint is not None
         finding = self.whereabouts.find(self.group, self.checkpoint, has_state=has_state, has_had_owners=True)
         found = at_once(finding)
         self.position = found.offset
-        self.committed = self.whereabouts.holds or OffsetAndMetadata(self.position, COMMIT_METADATA)
+        self.committed = self.whereabouts.pinned_commit or OffsetAndMetadata(self.position, COMMIT_METADATA)
 
     # steps
 

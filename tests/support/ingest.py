@@ -15,8 +15,8 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 
 from consumer.config import Config, parse_config, secrets_of
+from consumer.receivers.ingest.handler import PostHandler
 from consumer.receivers.ingest.service import ingesting
-from consumer.receivers.ingest.way import Way
 from consumer.receivers.posts.producer import Headers
 from consumer.receivers.posts.receiver import ended_with
 from consumer.telemetry.log import configure_log
@@ -48,10 +48,10 @@ class FakeKafka:
     dead_letter_limit: int | None = None
     fault: Exception | None = None
 
-    async def make(self, way: Way) -> "FakeProducer":
+    async def make(self, handler: PostHandler) -> "FakeProducer":
         if self.fault is not None:
             raise self.fault
-        way.dead_letter_limit = self.dead_letter_limit
+        handler.dead_letter_limit = self.dead_letter_limit
         self.producers.append(FakeProducer(self))
         return self.producers[-1]
 

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from consumer.config import parse_config, secrets_of
 from consumer.feedback.records import Feedback, decode_feedback
+from consumer.receivers.webhooks.handler import ANSWER_SECONDS
 from consumer.receivers.webhooks.service import taking_webhooks
-from consumer.receivers.webhooks.way import ANSWER_SECONDS
 from consumer.telemetry.log import configure_log
 from consumer.telemetry.log_lines import StreamLines
 from providers.pagerduty.webhook import SIGNATURE, WEBHOOK_ID, sign

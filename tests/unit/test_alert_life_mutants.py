@@ -291,8 +291,8 @@ def gives_up_by_the_wall_clock(outbox: TaskOutbox, age: float) -> float:
 
 async def restores_no_position(alerter: Alerter, committed: Any) -> None:
     await _look_back(alerter, committed)
-    source: Any = alerter.task.source  # one that is simulated
-    alerter.task.position = len(source.records)
+    partition_input: Any = alerter.task.partition_input  # one that is simulated
+    alerter.task.position = len(partition_input.records)
 
 
 # the rules of design section 18

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from consumer.cli.alerts_compare import compare, compared
 from consumer.cli.alerts_found import Found
-from consumer.cli.ending import UsageError
+from consumer.cli.with_configuration import UsageError
 from consumer.config import parse_config
 from state.alert import Alert, Notified, Owed, Status
 from state.violation import Record, Severity

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from consumer.cli.alerts_found import Found, Looked, of_keys
 from consumer.cli.alerts_order import check_usage, command, not_done, orders
-from consumer.cli.ending import UsageError
 from consumer.cli.main import _parser
+from consumer.cli.with_configuration import UsageError
 from consumer.config import load_config
 from consumer.feedback.records import FeedbackKind
 from consumer.kafka.clients import KafkaClients

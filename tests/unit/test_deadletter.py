@@ -205,7 +205,7 @@ def test_in_need_the_place_and_the_provider_are_what_is_kept() -> None:
     assert decode(*letter.encode(needed - 1)).cut is not None
 
 
-def test_a_dead_letter_of_a_dead_letter_keeps_both_stories() -> None:
+def test_a_dead_letter_of_a_dead_letter_keeps_the_headers_of_both() -> None:
     key, value, headers = dead_letter(error="the first time").encode()
     again = Record("clawdstrike.events", 0, 7, 0, key, value, tuple(headers))
     read = decode(*dead_letter(again, error="the second time").encode())

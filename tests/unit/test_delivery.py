@@ -161,7 +161,7 @@ class Setting:
         self.faults: list[tuple[str, BaseException]] = []
         self.follow_ups: list[tuple[str, Rejected]] = []
         self.refusals: list[tuple[str, tuple[str, ...]]] = []
-        self.story: list[str] = []
+        self.reported: list[str] = []
         self.checks: list[Answer] = []
         self.delivery = Delivery(
             provider=provider or Provider(routes, requests, keys or {}),
@@ -204,31 +204,31 @@ class Setting:
         self.checks.append(answer)
 
     def rejected(self, dispatch: Dispatch, answer: Rejected) -> None:
-        self.story.append(f"rejected {dispatch.dedup_key}: {answer.status} {answer.reason}")
+        self.reported.append(f"rejected {dispatch.dedup_key}: {answer.status} {answer.reason}")
 
     def fails_alone(self, dispatch: Dispatch, answer: Unavailable, attempt: int) -> None:
-        self.story.append(f"{dispatch.dedup_key} fails alone, attempt {attempt}: {answer.status}")
+        self.reported.append(f"{dispatch.dedup_key} fails alone, attempt {attempt}: {answer.status}")
 
     def failing(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
-        self.story.append(f"{routes} fail: {failure.status}, {waiting} wait")
+        self.reported.append(f"{routes} fail: {failure.status}, {waiting} wait")
 
     def refused(self, routes: tuple[str, ...], failure: Failure, waiting: int) -> None:
         self.refusals.append(("refused", routes))
-        self.story.append(f"{routes} are refused: {failure.status}, {waiting} wait")
+        self.reported.append(f"{routes} are refused: {failure.status}, {waiting} wait")
 
     def works(self, routes: tuple[str, ...], seconds: float, failures: int, waiting: int) -> None:
         if self.refusals and self.refusals[-1][0] == "refused":
             self.refusals.append(("works", routes))
-        self.story.append(f"{routes} work after {seconds:.0f} s, {failures} failures, {waiting} wait")
+        self.reported.append(f"{routes} work after {seconds:.0f} s, {failures} failures, {waiting} wait")
 
     def given_up(self, routes: tuple[str, ...], seconds: float) -> None:
-        self.story.append(f"{routes} concern nobody here after {seconds:.0f} s")
+        self.reported.append(f"{routes} concern nobody here after {seconds:.0f} s")
 
     def throttled(self, routes: tuple[str, ...], answer: Throttled, waiting: int) -> None:
-        self.story.append(f"{routes} are throttled, {waiting} wait")
+        self.reported.append(f"{routes} are throttled, {waiting} wait")
 
     def unthrottled(self, routes: tuple[str, ...], seconds: float) -> None:
-        self.story.append(f"{routes} are not throttled after {seconds:.0f} s")
+        self.reported.append(f"{routes} are not throttled after {seconds:.0f} s")
 
     # what a test does
 
@@ -910,7 +910,7 @@ def test_an_alert_that_has_left_two_integrations_which_are_down_backs_off() -> N
             setting.answer(name, DOWN)
         setting.loop.advance(0.1)
     assert 600 / 8 - 5 <= answered <= 600 / 8 + 10
-    assert setting.story == ["('left_1',) fail: 503, 0 wait", "('left_2',) fail: 503, 0 wait"]
+    assert setting.reported == ["('left_1',) fail: 503, 0 wait", "('left_2',) fail: 503, 0 wait"]
 
 
 def test_a_fault_while_something_leaves_stops_nothing_else() -> None:

@@ -46,8 +46,10 @@ def violation(**facts: Any) -> Violation:
 
 def trigger(dedup_key: str = "forbidden_path:sess-1", of: Violation | None = None, **facts: Any) -> Trigger:
     of = of or violation()
-    story = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
-    return Trigger(dedup_key, of, facts.pop("severity", of.severity), story, origin=Origin("events", 3, 42), **facts)
+    alert_summary = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
+    return Trigger(
+        dedup_key, of, facts.pop("severity", of.severity), alert_summary, origin=Origin("events", 3, 42), **facts
+    )
 
 
 @dataclass

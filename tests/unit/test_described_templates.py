@@ -32,8 +32,8 @@ NAMES = Names(facts.OF_TRIGGER, has_secret=True, secrets={"source": "S/0?1"})
 
 def told(of: Violation | None = None, **more: Any) -> Told:
     of = of or violation()
-    story = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
-    trigger = Trigger("a key", of, Severity.CRITICAL, story, **more)
+    alert_summary = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
+    trigger = Trigger("a key", of, Severity.CRITICAL, alert_summary, **more)
     return Told(trigger, "A:key", "s3cr3t/x y", "P1")
 
 

@@ -126,7 +126,7 @@ async def test_large_events_are_not_judged_in_one_step_of_the_loop(count: int, m
 
     judge_it = Judge.judge
     monkeypatch.setattr(Judge, "judge", judge)
-    monkeypatch.setattr("consumer.receivers.ingest.way.split", split)
+    monkeypatch.setattr("consumer.receivers.ingest.handler.split", split)
     async with running_ingest() as ingest:
         ticking = asyncio.create_task(tick())
         events = [event(reason="x" * (900_000 // count // 4)) for _ in range(count)]
@@ -342,7 +342,7 @@ async def test_a_fault_of_ours_is_one_line_and_logged(monkeypatch: pytest.Monkey
     def fail(*_: Any) -> None:
         raise RuntimeError("of ours")
 
-    monkeypatch.setattr("consumer.receivers.ingest.way.split", fail)
+    monkeypatch.setattr("consumer.receivers.ingest.handler.split", fail)
     async with running_ingest() as ingest:
         status, said, _ = await ingest.post(event())
         assert (status, said) == (500, {"error": "a fault of this service: its log says more"})

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from consumer.events.schema import Poison, parsed
 from consumer.events.wrapping import STRUCTURED
-from consumer.receivers.ingest.dense import NotAnArray, first_parts
-from consumer.receivers.ingest.judge import NAME, Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.json_array import NotAnArray, first_parts
+from consumer.receivers.ingest.judge import NAME, Judge, Judgement, Unfit, dead_letter_of
 from consumer.receivers.ingest.split import BATCH, MOST_EVENTS, Unsplittable, Whole, split
 from consumer.receivers.posts.bearer import Bearer
 from consumer.receivers.posts.connections import descriptors
 from consumer.receivers.posts.inflate import Inflate, NotCompressed
 from consumer.receivers.posts.limits import Limits
+from consumer.receivers.posts.log_limit import LogLimit
 from consumer.receivers.posts.room import NoRoom, Room
-from consumer.receivers.posts.seldom import Seldom
 from consumer.receivers.posts.written import RecentlyWritten, digest_of
 from tests.support.events import encode, event, session_end
 
@@ -391,7 +391,7 @@ def test_an_event_is_as_large_as_a_pipeline_takes_it_key_included() -> None:
 
 
 def test_the_dead_letter_of_what_was_no_record() -> None:
-    letter = letter_of(Unfit(Poison("a.b", "wrong", "wrong_type", "e-1"), b"{}"), "events", 12.5)
+    letter = dead_letter_of(Unfit(Poison("a.b", "wrong", "wrong_type", "e-1"), b"{}"), "events", 12.5)
     assert (letter.stage, letter.provider, letter.error, letter.event_id) == (NAME, NAME, "a.b: wrong", "e-1")
     assert (letter.record.topic, letter.record.value, letter.record.timestamp) == ("events", b"{}", 12_500)
     assert not letter.retryable
@@ -453,10 +453,10 @@ def test_of_too_many_the_earliest_are_forgotten() -> None:
 
 def test_what_happens_often_is_said_now_and_then() -> None:
     now = 100.0
-    seldom = Seldom(10.0, lambda: now)
-    assert [seldom.now() for _ in range(4)] == [0, None, None, None]
+    log_limit = LogLimit(10.0, lambda: now)
+    assert [log_limit.now() for _ in range(4)] == [0, None, None, None]
     now = 110.0
-    assert [seldom.now(), seldom.now()] == [3, None]
+    assert [log_limit.now(), log_limit.now()] == [3, None]
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,9 @@ def violation(**facts: Any) -> Violation:
 
 def trigger(of: Violation | None = None, **facts: Any) -> Trigger:
     of = of or violation()
-    story = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
+    alert_summary = AlertSummary(4, NOW, NOW + 90, Severity.CRITICAL)
     key = facts.pop("dedup_key", "clawdstrike-secret_leak-sess-1")
-    return Trigger(key, of, facts.pop("severity", of.severity), facts.pop("story", story), **facts)
+    return Trigger(key, of, facts.pop("severity", of.severity), facts.pop("alert_summary", alert_summary), **facts)
 
 
 def opsgenie(**settings: Any) -> OpsGenie:
@@ -439,16 +439,18 @@ VIOLATIONS = st.builds(
     ),
     labels=st.dictionaries(st.text(), TEXT, max_size=3),
 )
-STORIES = st.builds(AlertSummary, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
+SUMMARIES = st.builds(AlertSummary, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
 
 
-@given(VIOLATIONS, STORIES, st.booleans())
-def test_any_violation_makes_requests_within_the_limits(of: Violation, story: AlertSummary, raised: bool) -> None:
+@given(VIOLATIONS, SUMMARIES, st.booleans())
+def test_any_violation_makes_requests_within_the_limits(
+    of: Violation, alert_summary: AlertSummary, raised: bool
+) -> None:
     provider = opsgenie(
         responders=[{"type": "schedule", "id": "s"}], tags=["env:prod"], routing={"by_tag": {"env:prod": ["prod"]}}
     )
     hostile = replace(of, reason=of.reason + "\ud800")
-    sent = trigger(hostile, story=story, again=True, raised=raised)
+    sent = trigger(hostile, alert_summary=alert_summary, again=True, raised=raised)
     bodies = list(map(body_of, provider.requests("default", sent)))
     check_rules(bodies[0])
     assert bodies[0]["description"].count("\n") == 23

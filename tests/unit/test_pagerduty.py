@@ -54,8 +54,14 @@ def full_violation() -> Violation:
 
 def trigger(of: Violation | None = None, **facts: Any) -> Trigger:
     of = of or violation()
-    story = AlertSummary(1, NOW, NOW, of.severity)
-    return Trigger("forbidden_path:sess-1", of, facts.pop("severity", of.severity), facts.pop("story", story), **facts)
+    alert_summary = AlertSummary(1, NOW, NOW, of.severity)
+    return Trigger(
+        "forbidden_path:sess-1",
+        of,
+        facts.pop("severity", of.severity),
+        facts.pop("alert_summary", alert_summary),
+        **facts,
+    )
 
 
 def pagerduty(**settings: Any) -> PagerDuty:
@@ -336,9 +342,11 @@ def test_severity_is_mapped_from_the_highest_that_is_owed(severity: Severity, ex
     assert body_of(provider, sent)["payload"]["severity"] == expected
 
 
-@pytest.mark.parametrize("facts", [{"again": True}, {"story": AlertSummary(3, NOW, NOW + 90.25, Severity.HIGH)}])
-def test_the_story_is_told_when_there_is_one(facts: dict[str, Any]) -> None:
-    told = {"story": AlertSummary(3, NOW, NOW + 90.25, Severity.HIGH), **facts}
+@pytest.mark.parametrize(
+    "facts", [{"again": True}, {"alert_summary": AlertSummary(3, NOW, NOW + 90.25, Severity.HIGH)}]
+)
+def test_the_alert_summary_is_told_when_there_is_one(facts: dict[str, Any]) -> None:
+    told = {"alert_summary": AlertSummary(3, NOW, NOW + 90.25, Severity.HIGH), **facts}
     details = body_of(pagerduty(), trigger(**told))["payload"]["custom_details"]
     assert details["occurrences"] == 3
     assert details["first_seen"] == "2026-05-20T14:00:00.000Z"
@@ -661,11 +669,13 @@ VIOLATIONS = st.builds(
     ),
     labels=st.dictionaries(TEXT, TEXT, max_size=3),
 )
-STORIES = st.builds(AlertSummary, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
+SUMMARIES = st.builds(AlertSummary, st.integers(1, 10**9), st.floats(), st.floats(), st.sampled_from(Severity))
 
 
-@given(VIOLATIONS, STORIES, st.booleans())
-def test_any_violation_makes_a_payload_within_the_rules(of: Violation, story: AlertSummary, again: bool) -> None:
+@given(VIOLATIONS, SUMMARIES, st.booleans())
+def test_any_violation_makes_a_payload_within_the_rules(
+    of: Violation, alert_summary: AlertSummary, again: bool
+) -> None:
     provider = pagerduty(
         links=[{"href": "https://x.example/{resource}/{label.team}", "text": "{reason}"}],
         images=[{"src": "https://x.example/{guard}.png", "href": "https://x.example/{user_id}", "alt": "{ruleset}"}],
@@ -679,7 +689,7 @@ def test_any_violation_makes_a_payload_within_the_rules(of: Violation, story: Al
     assert orjson.loads(orjson.dumps(request.body))["payload"]["summary"].strip()
     check_schema("/change/enqueue", request.body)
     assert provider.route_of(of) == "default"
-    body = body_of(provider, trigger(of, story=story, again=again))
+    body = body_of(provider, trigger(of, alert_summary=alert_summary, again=again))
     check_rules(body)
     assert all(address.isascii() for address in (body["client_url"], body["links"][0]["href"]))
 

@@ -14,7 +14,7 @@ import pytest
 from aiokafka import TopicPartition
 from msgspec import structs
 
-from consumer.cli.dlq_shown import Known, show_letters
+from consumer.cli.dlq_shown import Known, show_dead_letters
 from consumer.dlq.dead_letter import CutOriginal, DeadLetter, decode
 from consumer.feedback.records import REPLAY, replay_headers
 from consumer.replay.replayed import REPLAYED_HEADER, ReplayEnding, Replays, SentReplay, decode_mark, encode_mark
@@ -145,7 +145,7 @@ def test_a_list_of_replayed_letters_fits_80_columns(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(time, "time", lambda: 605.0)
     letters = [stored(LETTER, 4), stored(LETTER, 5), stored(LETTER, 6)]
     found = replays(record(encode_mark({4: (0, 6), 5: (0, 7)}), 7), record(history(LETTER, "0/5").encode(), 8))
-    show_letters(argparse.Namespace(json=False), letters, Known(found, TAKEN))
+    show_dead_letters(argparse.Namespace(json=False), letters, Known(found, TAKEN))
     assert out.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines() == [
         "ID   AGE  PROVIDER   CLASS         SEEN  REPLAYED        ERROR",
         "0/4  10m  pagerduty  rejected_400     1  10m, decided    the provider has said…",

@@ -216,11 +216,7 @@ def test_alerts_are_summed_up_by_status_and_severity() -> None:
     record = Record("events", 0, 1, 1000, None, b"{}")
     late = Owed(record, Severity.CRITICAL, 70.0, 1, 1)
     early = Owed(record, Severity.LOW, 60.0, 1, 1)
-
-    def having(**changes: Any) -> Alert:
-        return changed(alert, **changes)
-
-    alerts = [alert, having(owed=late), having(owed=early), having(status=Status.RESOLVING)]
+    alerts = [alert, changed(alert, owed=late), changed(alert, owed=early), changed(alert, status=Status.RESOLVING)]
     found = summed_up(GROUP, None, ["default"], alerts, [])
     assert found.alerts == {"open": 3, "acknowledged": 0, "resolving": 1}
     assert {severity: count for severity, count in found.owed.items() if count} == {"critical": 1, "low": 1}

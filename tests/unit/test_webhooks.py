@@ -21,7 +21,7 @@ from consumer.config import ConfigError, parse_config
 from consumer.feedback.records import FromProvider
 from consumer.receivers.posts import writer as writer_module
 from consumer.receivers.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
-from consumer.receivers.webhooks.way import LARGEST_BODY
+from consumer.receivers.webhooks.handler import LARGEST_BODY
 from providers.opsgenie.webhook import read as read_opsgenie
 from providers.pagerduty.webhook import SIGNATURE, is_signed, sign
 from providers.pagerduty.webhook import read as read_pagerduty

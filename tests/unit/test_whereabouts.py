@@ -62,13 +62,13 @@ class Input:
 class Setting:
     """One task's whereabouts, and what it has said and counted."""
 
-    def __init__(self, source: Input) -> None:
+    def __init__(self, partition_input: Input) -> None:
         self.now = 0.0
         self.logger = CapturingLogger()
         self.counted: list[tuple[Any, ...]] = []
-        self.source = source
+        self.partition_input = partition_input
         self.whereabouts = Whereabouts(
-            source,  # type: ignore[arg-type]
+            partition_input,  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
             _Counting(self.counted),  # type: ignore[arg-type]
             Clock(lambda: self.now, lambda: self.now),
@@ -105,9 +105,9 @@ def test_the_same_log_goes_on_without_a_word() -> None:
     found = setting.find((10, COMMIT_METADATA), Position("events", 0, 10, anchors=anchors(9, 7)))
     assert (found.offset, found.log) == (10, Log.SAME)
     assert setting.said == setting.counted == []
-    assert setting.whereabouts.holds is None
+    assert setting.whereabouts.pinned_commit is None
     assert setting.whereabouts.inherited_end == 12
-    assert setting.source.read_before == []
+    assert setting.partition_input.read_before == []
 
 
 def test_a_topic_that_was_created_anew_is_begun_at_its_beginning() -> None:
@@ -118,7 +118,7 @@ def test_a_topic_that_was_created_anew_is_begun_at_its_beginning() -> None:
     assert setting.said == [("error", "input_recreated", {"position": 5, "begins_at": 0, "records": 8})]
     assert setting.counted == [("input_changed", "recreated")]
     assert setting.whereabouts.newest is None
-    assert setting.whereabouts.holds is None, "its own offset is proved next"
+    assert setting.whereabouts.pinned_commit is None, "its own offset is proved next"
     assert setting.whereabouts.place(0).proof == 0
 
 
@@ -145,7 +145,7 @@ def test_a_log_that_went_another_way_tells_what_is_new() -> None:
 def test_a_record_that_was_missing_makes_anchors_behind_it_worthless() -> None:
     """The topic was created anew while it was read, and the checkpoint has anchors of the new one only."""
     setting = Setting(Input([NEW] * 8))
-    setting.source.suspect = anchor_of(record(4))
+    setting.partition_input.suspect = anchor_of(record(4))
     new = tuple(anchor_of(record(offset, NEW)) for offset in (7, 6))
     found = setting.find((5, COMMIT_METADATA), Position("events", 0, 8, anchors=(*new, *anchors(2))))
     assert found == Beginning(0, Log.RECREATED)
@@ -169,7 +169,7 @@ def test_a_state_without_anchors_gets_its_first_one() -> None:
 def test_a_first_start_stays_until_there_is_a_checkpoint() -> None:
     setting = Setting(Input([OLD] * 12))
     assert setting.find((10, START_METADATA), None, has_had_owners=False).offset == 10
-    assert setting.whereabouts.holds == OffsetAndMetadata(10, START_METADATA)
+    assert setting.whereabouts.pinned_commit == OffsetAndMetadata(10, START_METADATA)
     assert setting.whereabouts.inherited_end == 0
     assert setting.whereabouts.newest == anchors(9)[0]
     assert setting.said == []
@@ -185,7 +185,7 @@ def test_the_offset_of_another_is_ignored_where_it_would_skip() -> None:
     assert (said["offset"], said["would_skip"], said["would_repeat"]) == (16, 6, 0)
     assert "offsets rewind|skip" in said["hint"]
     assert setting.counted == [("offset_ignored", "skip")]
-    assert setting.whereabouts.holds is None
+    assert setting.whereabouts.pinned_commit is None
 
 
 def test_without_a_checkpoint_too() -> None:
@@ -193,7 +193,7 @@ def test_without_a_checkpoint_too() -> None:
     setting = Setting(Input([OLD] * 16, start=start))
     assert setting.find((16, ""), None).offset == 0
     assert setting.counted == [("offset_ignored", "skip")]
-    assert setting.whereabouts.holds == start, "it is proved before anything is decided"
+    assert setting.whereabouts.pinned_commit == start, "it is proved before anything is decided"
 
 
 def test_an_operator_who_goes_back_is_obeyed() -> None:
@@ -202,7 +202,7 @@ def test_an_operator_who_goes_back_is_obeyed() -> None:
     found = setting.find((4, ""), Position("events", 0, 10, anchors=anchors(9, 8, 6, 2), proof=10))
     assert found.offset == 4
     assert setting.said == [("warning", "position_set_by_operator", {"position": 4})]
-    assert setting.whereabouts.holds == OffsetAndMetadata(4, "")
+    assert setting.whereabouts.pinned_commit == OffsetAndMetadata(4, "")
     place = setting.whereabouts.place(4)
     assert [anchor.offset for anchor in place.anchors] == [3, 2], "those at and above the position are of no use"
     assert (place.proof, place.obeyed) == (4, 4)
@@ -233,7 +233,7 @@ def test_a_state_that_is_gone_is_told_for_ten_minutes() -> None:
     assert setting.find((7, COMMIT_METADATA), None).offset == 7
     assert [(level, event) for level, event, _ in setting.said] == [("error", "state_gone")]
     assert setting.counted == [("state_lost", "gone")]
-    assert setting.whereabouts.holds is None
+    assert setting.whereabouts.pinned_commit is None
     setting.now = 60.0
     assert setting.whereabouts.notice == (
         "its state was found to be gone 60 s ago: what was open is not known any more"

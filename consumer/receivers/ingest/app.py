@@ -6,8 +6,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
+from consumer.receivers.ingest.handler import PostHandler
 from consumer.receivers.ingest.metrics import IngestMetrics
-from consumer.receivers.ingest.way import Way
 from consumer.receivers.posts.connections import Connections
 from consumer.receivers.posts.one_line import one_line
 from consumer.receivers.posts.refusal import RequestRefused
@@ -18,7 +18,7 @@ PATH = "/v1/events"
 
 
 def create_app(
-    way: Way,
+    handler: PostHandler,
     writer: Writer,
     connections: Connections,
     metrics: IngestMetrics,
@@ -32,7 +32,7 @@ def create_app(
     async def post(request: web.Request) -> web.StreamResponse:
         began, status = perf_counter(), 500
         try:
-            response = await way.post(request)
+            response = await handler.post(request)
             status = response.status
             return response
         except RequestRefused as refused:

@@ -79,7 +79,7 @@ class Judge:
         return not isinstance(gate, Poison) and gate.decision.allowed and gate.event_type != SESSION_END
 
 
-def letter_of(unfit: Unfit, topic: str, now: float) -> DeadLetter:
+def dead_letter_of(unfit: Unfit, topic: str, now: float) -> DeadLetter:
     """The dead letter of an invalid event for this topic; ``now`` is in seconds since the epoch."""
     poison = unfit.poison
     return DeadLetter(

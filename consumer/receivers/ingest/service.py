@@ -17,9 +17,9 @@ from consumer.kafka.topic_specs import KAFKA_MAX_MESSAGE_BYTES
 from consumer.kafka.topics import ask_max_bytes
 from consumer.kafka.topics_there import topics_there
 from consumer.receivers.ingest.app import create_app
+from consumer.receivers.ingest.handler import PostHandler
 from consumer.receivers.ingest.judge import Judge
 from consumer.receivers.ingest.metrics import IngestMetrics
-from consumer.receivers.ingest.way import Way
 from consumer.receivers.posts.bearer import Bearer
 from consumer.receivers.posts.connections import Connections, most_connections
 from consumer.receivers.posts.limits import Limits
@@ -61,8 +61,8 @@ async def run_ingest(
     log.info("ingest_stopped")
 
 
-Make = Callable[[Way], Awaitable[Producer]]
-"""Makes a producer, not started, and gives the `Way` the limits that the topics have at this moment."""
+Make = Callable[[PostHandler], Awaitable[Producer]]
+"""Makes a producer, not started, and gives the `PostHandler` the limits that the topics have at this moment."""
 
 
 def kafka_producers(config: Config, clients: KafkaClients) -> Make:
@@ -71,11 +71,11 @@ def kafka_producers(config: Config, clients: KafkaClients) -> Make:
     limits = Limits(topics.events, config.delivery.max_event_bytes, BATCH_BYTES)
     clock = RecordClock(Clock.system())
 
-    async def make(way: Way) -> Producer:
+    async def make(handler: PostHandler) -> Producer:
         takes = [await ask_max_bytes(clients, name) or KAFKA_MAX_MESSAGE_BYTES for name in (topics.events, topics.dlq)]
         limit = min(config.delivery.max_event_bytes, takes[0] - _AROUND_BYTES)
         limits.told(limit, takes[1], min(BATCH_BYTES, *takes) - _AROUND_BYTES)
-        way.judge, way.dead_letter_limit = judge_of(config, limits.event), limits.dead_letter
+        handler.judge, handler.dead_letter_limit = judge_of(config, limits.event), limits.dead_letter
         return kafka_producer(clients, topics.events, limits, clock)
 
     return make
@@ -100,8 +100,8 @@ async def ingesting(
     room, metrics = Room(ingest.max_waiting_bytes), IngestMetrics(registry)
     connections = Connections(most_connections(ingest.max_connections, log))
 
-    writer = Writer(lambda: make(way), room, log)
-    way = Way(
+    writer = Writer(lambda: make(handler), room, log)
+    handler = PostHandler(
         bearer=Bearer(token.get_secret_value() for token in ingest.tokens),
         connections=connections,
         room=room,
@@ -116,10 +116,10 @@ async def ingesting(
         log=log,
     )
     metrics.watch(waiting=lambda: room.taken, oldest=lambda: writer.oldest, open=lambda: len(connections))
-    app = create_app(way, writer, connections, metrics, registry, log)
+    app = create_app(handler, writer, connections, metrics, registry, log)
     async with receiving(
         app,
-        answering=way.answering,
+        answering=handler.answering,
         connections=connections,
         writer=writer,
         host=ingest.host,

@@ -13,7 +13,7 @@ from msgspec.json import Decoder
 
 from consumer.events.schema import UNREADABLE, Poison, parsed
 from consumer.events.wrapping import STRUCTURED, data_of, media_type, unframed
-from consumer.receivers.ingest.dense import NotAnArray, first_parts
+from consumer.receivers.ingest.json_array import NotAnArray, first_parts
 
 BATCH: Final = "application/cloudevents-batch+json"
 """The media type of several structured CloudEvents."""

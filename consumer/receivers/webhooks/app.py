@@ -14,7 +14,7 @@ from consumer.receivers.posts.one_line import one_line
 from consumer.receivers.posts.refusal import RequestRefused, busy, line
 from consumer.receivers.posts.room import NoRoom
 from consumer.receivers.webhooks.client_credentials import TOKEN_SECONDS, ClientCredentials
-from consumer.receivers.webhooks.way import Way, WebhookSender
+from consumer.receivers.webhooks.handler import WebhookHandler, WebhookSender
 from consumer.telemetry.server import verdict_of
 
 PATH = "/v1/webhooks/"
@@ -23,7 +23,7 @@ _LARGEST_FORM = 4096
 
 
 def create_app(
-    way: Way,
+    handler: WebhookHandler,
     senders: Sequence[WebhookSender],
     credentials: ClientCredentials | None,
     connections: Connections,
@@ -32,9 +32,9 @@ def create_app(
     """``POST /v1/webhooks/<provider>`` of each sender; with ``credentials`` also ``POST /v1/webhooks/oauth/token``; and
     ``/healthz``, which says that it answers, and nothing else: anybody may be there."""
 
-    def handler(sender: WebhookSender) -> web.RouteDef:
+    def route_of(sender: WebhookSender) -> web.RouteDef:
         async def post(request: web.Request) -> web.StreamResponse:
-            return await way.post(request, sender)
+            return await handler.post(request, sender)
 
         return web.post(f"{PATH}{sender.provider}", post)
 
@@ -61,7 +61,7 @@ def create_app(
         return line(200, {"access_token": issued, "token_type": "Bearer", "expires_in": TOKEN_SECONDS})
 
     app = web.Application(middlewares=[one_line(connections, log, f"webhooks are posted to {PATH}<provider>")])
-    app.add_routes([*map(handler, senders), web.get("/healthz", always)])
+    app.add_routes([*map(route_of, senders), web.get("/healthz", always)])
     if credentials is not None:
         app.add_routes([web.post(TOKEN_PATH, token)])
     return app

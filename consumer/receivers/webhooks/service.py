@@ -17,8 +17,8 @@ from consumer.receivers.posts.room import Room
 from consumer.receivers.posts.writer import Writer
 from consumer.receivers.webhooks.access import PagerDutyAccess, TokenAccess
 from consumer.receivers.webhooks.app import create_app
+from consumer.receivers.webhooks.handler import ANSWER_SECONDS, LARGEST_BODY, WebhookHandler, WebhookSender
 from consumer.receivers.webhooks.metrics import WebhookMetrics
-from consumer.receivers.webhooks.way import ANSWER_SECONDS, LARGEST_BODY, Way, WebhookSender
 from consumer.timing.clock import Clock
 from providers.notify import Sender
 from providers.opsgenie.webhook import read as read_opsgenie
@@ -75,7 +75,7 @@ async def taking_webhooks(
     senders = _senders(settings, access, dedup_keys or {})
     metrics = WebhookMetrics(registry, [sender.provider for sender in senders])
     writer = Writer(make, room, log)
-    way = Way(
+    handler = WebhookHandler(
         connections=connections,
         room=room,
         writer=writer,
@@ -87,8 +87,8 @@ async def taking_webhooks(
     metrics.watch(oldest=lambda: writer.oldest, open=lambda: len(connections))
     credentials = None if access is None else access.credentials
     async with receiving(
-        create_app(way, senders, credentials, connections, log),
-        answering=way.answering,
+        create_app(handler, senders, credentials, connections, log),
+        answering=handler.answering,
         connections=connections,
         writer=writer,
         host=settings.host,

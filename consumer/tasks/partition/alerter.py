@@ -52,11 +52,13 @@ _SLICE_SECONDS = 0.01
 _RESOLVES = (Due.RESOLVE, Due.RESOLVE_FORMER)
 
 
-def alerting_task(source: PartitionInput, context: TaskContext, log: FilteringBoundLogger) -> "PartitionTask[Alerter]":
+def alerting_task(
+    partition_input: PartitionInput, context: TaskContext, log: FilteringBoundLogger
+) -> "PartitionTask[Alerter]":
     """The task of one partition of a pipeline's input."""
     pipeline = context.pipeline
     return PartitionTask(
-        source,
+        partition_input,
         context,
         lambda task: Alerter(task, context),
         group_id=pipeline.group_id,
@@ -72,7 +74,7 @@ class Alerter(Work):
     """The alerts of one partition of one pipeline, and the notifications that they owe."""
 
     def __init__(self, task: PartitionTask[Any], context: TaskContext) -> None:
-        pipeline, partition = context.pipeline, task.source.partition.partition
+        pipeline, partition = context.pipeline, task.partition_input.partition.partition
         self.task = task
         self.store = Store()
         self.left_alone = LeftAlone(pipeline.state_topic, partition, context.told_unreadable, task.log)
@@ -191,7 +193,7 @@ class Alerter(Work):
                     self._tell_change(decision.change, record)
                 concerned += not isinstance(decision, Changed)
                 if decision.unexpected_key is not None and self._context.key_watch is not None:
-                    partition = self.task.source.partition.partition
+                    partition = self.task.partition_input.partition.partition
                     self._context.key_watch.saw(partition, record.offset, decision.unexpected_key)
                 if (steps := apply(decision)) is not None:
                     self.task.passed(record.offset)  # a checkpoint may be written between two steps
@@ -358,7 +360,7 @@ class Alerter(Work):
         return Sink(
             producer,
             context.pipeline.state_topic,
-            self.task.source.partition.partition,
+            self.task.partition_input.partition.partition,
             context.dead_letter_writer,
             context.record_clock,
             context.turns,

@@ -67,7 +67,7 @@ class TaskEffects:
         store: Store,
         has_decided_all_before: Callable[[], bool],
     ) -> None:
-        source, log = task.source, task.log
+        partition_input, log = task.partition_input, task.log
         self._task = task
         self._context = context
         self._store = store
@@ -78,7 +78,7 @@ class TaskEffects:
         self.steps = TaskSteps(
             context.history,
             provider=context.pipeline.provider.name,
-            partition=source.partition.partition,
+            partition=partition_input.partition.partition,
             source=f"urn:clawdstrike-alerting:{context.pipeline.group_id}",
             unique=uuid4().hex,
             policy=context.pipeline.policy,
@@ -87,7 +87,7 @@ class TaskEffects:
             grown=lambda size: task.waiting.grow_by(size, "steps of the history wait"),
         )
         self.moving = Moving(
-            partition=source.partition.partition,
+            partition=partition_input.partition.partition,
             pipeline=context.pipeline,
             store=store,
             progress=task.progress,
@@ -99,7 +99,7 @@ class TaskEffects:
             partitioner=context.partitioner,
         )
         self.outbox = TaskOutbox(
-            partition=source.partition.partition,
+            partition=partition_input.partition.partition,
             pipeline=context.pipeline,
             store=store,
             delivery=context.delivery,
@@ -128,7 +128,7 @@ class TaskEffects:
         )
         self.inbox = TaskInbox(
             pipeline=context.pipeline,
-            partition=source.partition.partition,
+            partition=partition_input.partition.partition,
             store=store,
             effects=self,
             clock=context.clock,

@@ -26,8 +26,8 @@ class Pauses:
     ``is_running`` says whether the task decides: the partition of one that does not is not resumed.
     """
 
-    def __init__(self, source: PartitionInput, is_running: Callable[[], bool]) -> None:
-        self._source = source
+    def __init__(self, partition_input: PartitionInput, is_running: Callable[[], bool]) -> None:
+        self._partition_input = partition_input
         self._is_running = is_running
         self._reasons: set[Pause] = set()
 
@@ -37,12 +37,12 @@ class Pauses:
     def begin(self) -> None:
         """Pause the partition if there is a reason already, now that the task may fetch."""
         if self._reasons:
-            self._source.pause()
+            self._partition_input.pause()
 
     def hold_back(self, reason: Pause) -> None:
         """Pause the partition for this reason."""
         if not self._reasons:
-            self._source.pause()
+            self._partition_input.pause()
         self._reasons.add(reason)
 
     def let_go(self, reason: Pause) -> None:
@@ -50,4 +50,4 @@ class Pauses:
         if reason in self._reasons:
             self._reasons.remove(reason)
             if not self._reasons and self._is_running():
-                self._source.resume()
+                self._partition_input.resume()

@@ -78,7 +78,7 @@ class Restoration:
         Kafka does not answer as it should.
         """
         task, context = self._task, self._context
-        topic, partition = context.pipeline.state_topic, task.source.partition
+        topic, partition = context.pipeline.state_topic, task.partition_input.partition
         found = await restore(context.clients, topic, partition.partition, task.log)
         accept(found.position, context.pipeline.group_id, topic)
         inputs = await self._find_inputs(committed, found.position)
@@ -99,12 +99,12 @@ class Restoration:
     async def _find_inputs(self, committed: OffsetAndMetadata, own: Position | None) -> Inputs:
         """Where to go on in the input. If a repartition stage stood before this task until now, what the stage had
         forwarded is decided first."""
-        stage, partition = self._context.former_stage, self._task.source.partition
+        stage, partition = self._context.former_stage, self._task.partition_input.partition
         if stage is None:
             return inputs_of(partition, own)
         of_stage = await stage.checkpoint(partition)
         inputs = inputs_of(partition, own, of_stage, proved=proved(committed))
-        self._former = await stage.input(self._task.source, own, of_stage, inputs)
+        self._former = await stage.input(self._task.partition_input, own, of_stage, inputs)
         if self._former is not None:
             await self._former.find()
         return inputs
@@ -128,12 +128,14 @@ class Restoration:
             self._inbox.start(orders, taken)
         if self._context.whole is None:
             return
-        is_of_other_input = checkpointed is not None and checkpointed.topic != self._task.source.partition.topic
+        is_of_other_input = (
+            checkpointed is not None and checkpointed.topic != self._task.partition_input.partition.topic
+        )
         partitions = await self._context.whole.count(at_least=0 if is_of_other_input else self._moving.partitions)
         if is_of_other_input:
             self._moving.begin(partitions, have_never_moved=False)  # a stage has come or gone
         elif homes is None:
-            others = await self._task.source.offsets_of_others(partitions)
+            others = await self._task.partition_input.offsets_of_others(partitions)
             never = have_never_moved(has_checkpoint=checkpointed is not None, own=committed, others=others)
             self._moving.begin(partitions, have_never_moved=never)
         else:
@@ -147,7 +149,7 @@ class Restoration:
         try:
             return self._moving.restore(homes, orders)
         except CorruptState as error:
-            topic, partition = self._context.pipeline.state_topic, self._task.source.partition.partition
+            topic, partition = self._context.pipeline.state_topic, self._task.partition_input.partition.partition
             raise StateRefused(f"topic {topic}, partition {partition}: {error}") from error
 
     async def _ask_the_time(self, found: Restored) -> None:
@@ -157,7 +159,7 @@ class Restoration:
         if found.written_at is not None:
             clock.saw_of_a_member(int(found.written_at * 1000))
         if self._context.pipeline.max_event_age is not None:
-            newest = await self._task.source.newest_time(self._context.clients)
+            newest = await self._task.partition_input.newest_time(self._context.clients)
             if newest is not None:
                 clock.saw(int(newest * 1000))
 

@@ -71,7 +71,7 @@ class PartitionTask(Generic[W]):
 
     def __init__(
         self,
-        source: PartitionInput,
+        partition_input: PartitionInput,
         context: OwnerContext,
         make_work: "Callable[[PartitionTask[Any]], W]",
         *,
@@ -80,7 +80,7 @@ class PartitionTask(Generic[W]):
         progress: Progress,
         log: FilteringBoundLogger,
     ) -> None:
-        self.source = source
+        self.partition_input = partition_input
         self.position = 0
         self.committed: OffsetAndMetadata | None = None
         """The offset that the next proof of ownership commits; None until the task is restored."""
@@ -99,10 +99,10 @@ class PartitionTask(Generic[W]):
         self._lock = asyncio.Lock()
         self._closing = asyncio.Event()
         self._has_had_owners = False
-        self.pauses = Pauses(source, lambda: self.is_running)
+        self.pauses = Pauses(partition_input, lambda: self.is_running)
         self.waiting = WaitingRecords(self.pauses, self.urgent.set, context.metrics, log)
         self._transactions = Transactions(
-            source.partition,
+            partition_input.partition,
             group_id=group_id,
             clients=context.clients,
             proofs=context.proofs,
@@ -110,7 +110,7 @@ class PartitionTask(Generic[W]):
             closing=self._closing,
             log=log,
         )
-        self._whereabouts = Whereabouts(source, context.clients, context.metrics, context.clock, log)
+        self._whereabouts = Whereabouts(partition_input, context.clients, context.metrics, context.clock, log)
         self.work = make_work(self)
 
     # what is seen from outside
@@ -197,7 +197,7 @@ class PartitionTask(Generic[W]):
             await self._go_on_with(committed)
             self._is_running = True
             await self.work.begin()
-            self.source.start_at(self.position)
+            self.partition_input.start_at(self.position)
             self.pauses.begin()
             await self._checkpoints()
         finally:
@@ -213,11 +213,11 @@ class PartitionTask(Generic[W]):
         """Initialise the transactional producer, which fences that of an earlier owner; then prove ownership by
         committing the group's offset as it is (design section 6.1). Returns that offset."""
         await self._transactions.begin()
-        committed = await self.source.group_offset()
+        committed = await self.partition_input.group_offset()
         self._has_had_owners = committed is not None  # every owner begins by committing an offset
         if committed is None:
-            committed = await self.source.start(self._context.clients)
-        await self._context.proofs.prove({self.source.partition: committed})
+            committed = await self.partition_input.start(self._context.clients)
+        await self._context.proofs.prove({self.partition_input.partition: committed})
         return committed
 
     async def go_on(self, committed: OffsetAndMetadata, inputs: Inputs, *, has_state: bool) -> Beginning:
@@ -234,19 +234,19 @@ class PartitionTask(Generic[W]):
             committed, inputs.here, has_state=has_state, has_had_owners=self._has_had_owners
         )
         self.passed(found.offset)
-        if self._whereabouts.holds is not None and whose(self._whereabouts.holds) is not Whose.FIRST:
+        if self._whereabouts.pinned_commit is not None and whose(self._whereabouts.pinned_commit) is not Whose.FIRST:
             self.urgent.set()  # until the next checkpoint only the group's offset holds this position
         return found
 
     async def _go_on_with(self, committed: OffsetAndMetadata) -> None:
         """Set the offset that the next proof commits. An offset that somebody else set, and that is not obeyed, is
         replaced."""
-        holds = self._whereabouts.holds
-        goes_on_with = holds or OffsetAndMetadata(self.work.provable(), COMMIT_METADATA)
-        if holds not in (None, committed) or goes_on_with.offset < committed.offset:
+        pinned = self._whereabouts.pinned_commit
+        goes_on_with = pinned or OffsetAndMetadata(self.work.provable(), COMMIT_METADATA)
+        if pinned not in (None, committed) or goes_on_with.offset < committed.offset:
             # Committed before anything is decided: after a crash the next owner must not begin elsewhere, and must not
             # find an offset beyond what is decided.
-            await self._context.proofs.prove({self.source.partition: goes_on_with})
+            await self._context.proofs.prove({self.partition_input.partition: goes_on_with})
         self.committed = goes_on_with
 
     def proved(self, committed: OffsetAndMetadata) -> None:
@@ -331,7 +331,7 @@ class PartitionTask(Generic[W]):
         """Stop fetching, and drop what was fetched: the topic may have been truncated or created anew. `trust` ends
         this."""
         self.pauses.hold_back(Pause.LOG)
-        self.source.seek(self.position)
+        self.partition_input.seek(self.position)
 
     def trust(self) -> None:
         """Fetch again after `doubt`: the topic still holds the records that this task has decided."""

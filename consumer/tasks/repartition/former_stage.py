@@ -38,24 +38,24 @@ class FormerStage:
         return await self._stage.checkpoint(events.partition, of_input=events.topic)
 
     async def input(
-        self, source: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
+        self, partition_input: PartitionInput, own: Position | None, of_stage: Position | None, inputs: Inputs
     ) -> FormerInput | None:
-        """The partition of the keyed topic that has the number of ``source``; None if nothing of it is still to be
-        decided.
+        """The partition of the keyed topic that has the number of ``partition_input``; None if nothing of it is still
+        to be decided.
 
         A task may not know how far it has decided that partition: its state is gone, or was written by a release that
         did not keep this. Then it goes on where its group has proved to be. Without a proof it begins at the beginning,
         unless neither the task nor the stage has ever counted a change of hands: then everything was decided when an
         earlier release let the stage go.
         """
-        partition = TopicPartition(self._keyed_topic, source.partition.partition)
+        partition = TopicPartition(self._keyed_topic, partition_input.partition.partition)
         place = inputs.others.get(self._keyed_topic)
         if place is None and of_stage is None:
             return None
         if partition.partition >= len((await topics_there(self._admin)).get(self._keyed_topic, ())):
             return None
         if place is None:
-            committed = await source.group_offset_of(partition)
+            committed = await partition_input.group_offset_of(partition)
             known = proved(committed) if committed is not None else None
             has_counted = own is None or own.hands is not None or (of_stage is not None and of_stage.hands is not None)
             if known is None and not has_counted:

@@ -81,12 +81,12 @@ class StageContext(OwnerContext):
 
 
 def forwarding_task(
-    source: PartitionInput, context: StageContext, log: FilteringBoundLogger
+    partition_input: PartitionInput, context: StageContext, log: FilteringBoundLogger
 ) -> "PartitionTask[Forwarder]":
     """The task of one partition of the engine's events, in the stage before a pipeline."""
     stage = context.stage
     return PartitionTask(
-        source,
+        partition_input,
         context,
         lambda task: Forwarder(task, context),
         group_id=stage.group_id,
@@ -160,13 +160,13 @@ class Forwarder(Work):
 
     async def restore(self, committed: OffsetAndMetadata) -> None:
         """Find how far the events are forwarded, by this stage or by a pipeline that has read them itself."""
-        context, source = self._context, self.task.source
-        topic, partition = context.stage.positions_topic, source.partition.partition
+        context, partition_input = self._context, self.task.partition_input
+        topic, partition = context.stage.positions_topic, partition_input.partition.partition
         restored = await restore(context.clients, topic, partition, self.task.log)
         accept(restored.position, context.stage.group_id, topic)
-        events, number = source.partition
+        events, number = partition_input.partition
         behind = await context.behind.checkpoint(number, of_input=events)
-        inputs = inputs_of(source.partition, restored.position, behind, proved=proved(committed))
+        inputs = inputs_of(partition_input.partition, restored.position, behind, proved=proved(committed))
         await self.task.go_on(committed, inputs, has_state=restored.position is not None or inputs.here is not None)
         self._partitions = await context.partitions()
         self.task.log.debug("partition_restored", position=self.task.position)

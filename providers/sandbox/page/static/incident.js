@@ -100,7 +100,7 @@ export class IncidentLine {
       const answer = await fetch(`/_sandbox/page/incidents/${encodeURIComponent(this.incident.id)}`);
       const said = await answer.json();
       if (answer.ok) {
-        this.detail.replaceChildren(story(said), payload(said));
+        this.detail.replaceChildren(timeline(said), payload(said));
       } else {
         tell(said.error);
       }
@@ -110,8 +110,8 @@ export class IncidentLine {
   }
 }
 
-function story(incident) {
-  const part = make("section", "story");
+function timeline(incident) {
+  const part = make("section", "timeline");
   const steps = make("ol", "steps");
   incident.steps.forEach((step, index) => {
     const item = make("li", "");

@@ -6,7 +6,7 @@ from time import monotonic
 SECONDS = 10.0
 
 
-class Seldom:
+class LogLimit:
     """Lets something be logged at most once in ``seconds``. ``clock`` is monotonic, in seconds."""
 
     def __init__(self, seconds: float = SECONDS, clock: Callable[[], float] = monotonic) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consumer.cli.nearest import ASKED, NAMED, nearest
+from consumer.cli.nearest_keys import ASKED, NAMED, nearest
 
 MANY = 200_000
 

@@ -13,16 +13,16 @@ from typing import Any
 from aiohttp import web
 from structlog.typing import FilteringBoundLogger
 
-from consumer.receivers.ingest.judge import Judge, Judgement, Unfit, letter_of
+from consumer.receivers.ingest.judge import Judge, Judgement, Unfit, dead_letter_of
 from consumer.receivers.ingest.metrics import IngestMetrics
 from consumer.receivers.ingest.split import Unsplittable, Whole, split
 from consumer.receivers.posts.answering import Answering
 from consumer.receivers.posts.bearer import Bearer
 from consumer.receivers.posts.body import is_compressed, read_body
 from consumer.receivers.posts.connections import Connections
+from consumer.receivers.posts.log_limit import LogLimit
 from consumer.receivers.posts.refusal import RequestRefused, busy, line, unauthorized
 from consumer.receivers.posts.room import Lease, NoRoom, Room
-from consumer.receivers.posts.seldom import Seldom
 from consumer.receivers.posts.writer import WriteOutcome, Writer
 from consumer.receivers.posts.written import digest_of
 from consumer.timing.turns import Turns
@@ -42,7 +42,7 @@ _EVENT, _LETTER = b"event", b"letter"
 Judged = Judgement | Unfit
 
 
-class Way:
+class PostHandler:
     """Takes posts. ``limit`` is the most bytes of a body; ``answer_within`` is in seconds after a post was read."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Way:
         self._metrics = metrics
         self._log = log
         self._now = now
-        self._refused, self._invalid = Seldom(), Seldom()
+        self._refused, self._invalid = LogLimit(), LogLimit()
         self.answering = Answering()
 
     async def post(self, request: web.Request) -> web.Response:
@@ -159,8 +159,8 @@ class Way:
             self._log.warning(
                 "ingest_invalid", path=poison.path, error=poison.reason, event_id=poison.event_id, before=others
             )
-        letter = letter_of(unfit, self._events_topic, self._now())
-        key, value, headers = letter.encode(self.dead_letter_limit)
+        dead_letter = dead_letter_of(unfit, self._events_topic, self._now())
+        key, value, headers = dead_letter.encode(self.dead_letter_limit)
         return await self._writer.write(
             self._dead_letter_topic, value or b"", key, headers, digest_of(_LETTER, unfit.value)
         )

@@ -5,7 +5,7 @@ import asyncio
 import sys
 from typing import Any
 
-from consumer.cli.ending import UsageError
+from consumer.cli.with_configuration import UsageError
 
 
 def add_arguments(parser: Any) -> None:

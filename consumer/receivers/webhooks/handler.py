@@ -18,9 +18,9 @@ from consumer.receivers.posts.answering import Answering
 from consumer.receivers.posts.body import Growing, decompressed, is_compressed, read_body
 from consumer.receivers.posts.connections import Connections
 from consumer.receivers.posts.inflate import NotCompressed
+from consumer.receivers.posts.log_limit import LogLimit
 from consumer.receivers.posts.refusal import RequestRefused, busy, line
 from consumer.receivers.posts.room import NoRoom, Room
-from consumer.receivers.posts.seldom import Seldom
 from consumer.receivers.posts.writer import WriteOutcome, Writer
 from consumer.receivers.posts.written import digest_of
 from consumer.receivers.webhooks.access import Access
@@ -52,7 +52,7 @@ class WebhookSender:
     dedup_keys: DedupKeys | None = None
 
 
-class Way:
+class WebhookHandler:
     """Takes webhooks. ``answer_within`` is in seconds, from the head of one."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Way:
         self._log = log
         self._now = now
         self._answer_within = answer_within
-        self._refused, self._unread, self._unmatched = Seldom(), Seldom(), Seldom()
+        self._refused, self._unread, self._unmatched = LogLimit(), LogLimit(), LogLimit()
 
     async def post(self, request: web.Request, sender: WebhookSender) -> web.Response:
         """Answer one webhook. Raises `RequestRefused` for every answer but 200."""
