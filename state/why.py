@@ -1,11 +1,9 @@
 """Why an occurrence came to what it came to: the reasons of `occurred` (`state.occurrences`), in its order (design
 section 8)."""
 
-from collections.abc import Mapping
 from enum import Enum
 
 from state.alert import Alert, Status
-from state.occurrences import Outcome
 from state.policy import Policy
 from state.violation import Severity
 
@@ -31,20 +29,6 @@ class Why(Enum):
     """A person has the alert."""
     WITHIN_WINDOW = "within_window"
     """The last occurrence was at most ``window_seconds`` ago."""
-
-
-OUTCOME_OF: Mapping[Why, Outcome] = {
-    Why.NEW: Outcome.TRIGGERED,
-    Why.REOPENED: Outcome.TRIGGERED,
-    Why.COUNTED: Outcome.COUNTED,
-    Why.NOT_TOLD: Outcome.TRIGGERED,
-    Why.RAISED: Outcome.TRIGGERED,
-    Why.RENOTIFIED: Outcome.TRIGGERED,
-    Why.AFTER_WINDOW: Outcome.TRIGGERED,
-    Why.ACKNOWLEDGED: Outcome.SUPPRESSED,
-    Why.WITHIN_WINDOW: Outcome.SUPPRESSED,
-}
-"""The outcome that `state.occurrences.occurred` has for each reason."""
 
 
 def why(alert: Alert | None, severity: Severity, time: float, now: float, policy: Policy) -> Why:

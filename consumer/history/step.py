@@ -4,7 +4,7 @@ The value is JSON as ``schema.json`` beside this module describes it, the key is
 those of a CloudEvent in binary mode. Other systems may read it. Pure.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -16,7 +16,7 @@ import orjson
 from msgspec import Struct
 
 from state.alert import LONGEST_ERROR, Alert, short_name
-from state.violation import Severity, Violation
+from state.violation import Violation
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -212,22 +212,6 @@ def schema() -> Mapping[str, Any]:
     """The JSON Schema of a step, as it ships with the package."""
     found: Mapping[str, Any] = orjson.loads((files("consumer.history") / SCHEMA).read_bytes())
     return found
-
-
-def schema_of(kinds: Sequence[StepKind] = tuple(StepKind)) -> dict[str, Any]:
-    """The JSON Schema as it follows from `Step`: `SCHEMA` is this, written down."""
-    described = dict(msgspec.json.schema(Step)["$defs"]["Step"])
-    properties = {name: {**prop} for name, prop in described["properties"].items()}
-    properties["kind"] = {"enum": [str(kind) for kind in kinds]}
-    properties["severity"] = {"enum": [severity.label for severity in Severity]}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A step in the life of an alert",
-        "description": "The value of a record of the history topic. Later releases may add properties.",
-        "type": "object",
-        "properties": properties,
-        "required": described["required"],
-    }
 
 
 _ENCODE = msgspec.json.Encoder().encode

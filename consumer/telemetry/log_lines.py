@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, Protocol, TextIO
+from typing import Final, Literal, Protocol
 
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
@@ -36,26 +36,6 @@ class Lines(Protocol):
     def __call__(self, level: Level, line: str) -> None:
         """Take one line."""
         ...
-
-
-class StreamLines:
-    """Writes each line to a stream at once, and waits until that is done. A line that cannot be written is lost."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def __call__(self, level: Level, line: str) -> None:
-        """Write one line."""
-        try:
-            with self._lock:
-                try:
-                    self._stream.write(line + "\n")
-                except UnicodeEncodeError:
-                    self._stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
-                self._stream.flush()
-        except (OSError, ValueError):
-            pass  # the other end is gone, or the stream is closed; there is nowhere to say so
 
 
 class ThreadedLines:

@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import count, islice
 from typing import Final
 
@@ -532,11 +533,13 @@ class Integration:
         """When the provider last accepted something with this key; minus infinity while the key is refused."""
         return self.worked_at if self.refusal is None else -math.inf
 
-    def believes_rejection(self) -> bool:
+    def believes_rejection(self, answer: Rejected) -> bool:
         """Count a rejection where the key cannot be checked. Returns whether it counts as the alert's own fault: never
-        before the key was seen to work, or each start with a wrong key would cost some alerts."""
+        before the key was seen to work, or each start with a wrong key would cost some alerts. (A status of success is
+        that of a request that was accepted, and failed later.)"""
         self._rejected += 1
-        return self.accepted_at > -math.inf and self._rejected <= BELIEVED
+        has_worked = self.accepted_at > -math.inf or answer.status < HTTPStatus.BAD_REQUEST
+        return has_worked and self._rejected <= BELIEVED
 
     def check_due(self) -> float | None:
         """When the key is to be checked; None for never."""

@@ -74,7 +74,7 @@ class Settling:
                 assert suspect is not None
                 if integration.check_interval:
                     self._suspect(integration, suspect)
-                elif integration.believes_rejection():
+                elif integration.believes_rejection(answer):
                     self._own_fault(integration, suspect)
                 else:
                     self._reports.refuses(integration, answer, by_check=False)

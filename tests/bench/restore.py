@@ -11,7 +11,6 @@ from consumer.kafka.clients import KafkaClients
 from consumer.tasks.partition.restore import restore as read_back
 from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
-from consumer.telemetry.log_lines import StreamLines
 from consumer.timing.turns import Turns
 from state.alert import Alert
 from state.store import Store
@@ -22,6 +21,7 @@ from tests.bench.service import configuration
 from tests.bench.setting import Setting, document
 from tests.bench.state import write_open_alerts
 from tests.support.kafka import create_topic
+from tests.support.log import StreamLines
 
 SECONDS_AT_MOST = 0.65
 """How long it takes, to how long a bare aiokafka loop takes that parses the same records."""

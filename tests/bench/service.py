@@ -16,11 +16,11 @@ from consumer.service.runner import PipelineRunner
 from consumer.telemetry.families import PREFIX
 from consumer.telemetry.garbage import search_young_only
 from consumer.telemetry.log import configure_log
-from consumer.telemetry.log_lines import StreamLines
 from consumer.telemetry.metrics import Metrics
 from consumer.timing.clock import Clock
 from providers.http import HttpSender, create_session
 from tests.bench.child import Meter
+from tests.support.log import StreamLines
 from tests.support.waiting import wait_until
 
 POLL_SECONDS = 0.02

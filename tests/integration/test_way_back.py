@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 from consumer.kafka.clients import KafkaClients
 from consumer.receivers.webhooks.service import feedback_producers, taking_webhooks
 from consumer.telemetry.log import configure_log
-from consumer.telemetry.log_lines import StreamLines
 from providers.sandbox import Incident, Sandbox, SandboxSubscription
 from tests.support.broker import Broker
 from tests.support.events import event
+from tests.support.log import StreamLines
 from tests.support.seen import requests, send
 from tests.support.service import Member, World, incidents, make_world, running_member
 from tests.support.waiting import wait_until

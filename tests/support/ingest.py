@@ -20,8 +20,7 @@ from consumer.receivers.ingest.service import ingesting
 from consumer.receivers.posts.producer import Headers
 from consumer.receivers.posts.receiver import ended_with
 from consumer.telemetry.log import configure_log
-from consumer.telemetry.log_lines import StreamLines
-from tests.support.log import log_as_before
+from tests.support.log import StreamLines, log_as_before
 
 TOKEN = "t0ken-of-the-daemon-0123456789"
 

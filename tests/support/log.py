@@ -1,9 +1,13 @@
-"""Logs of tests: one that keeps its lines, and that of the process as it was before a test that has configured one."""
+"""Logs of tests: one that keeps its lines, one that writes them to a stream at once, and that of the process as it was
+before a test that has configured one."""
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
+
+from consumer.telemetry.log_lines import Level
 
 
 @contextlib.contextmanager
@@ -38,3 +42,23 @@ class RecordedLog:
 
     def events(self) -> list[str]:
         return [event for _, event, _ in self.lines]
+
+
+class StreamLines:
+    """Writes each line to a stream at once, and waits until that is done. A line that cannot be written is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, level: Level, line: str) -> None:
+        """Write one line."""
+        try:
+            with self._lock:
+                try:
+                    self._stream.write(line + "\n")
+                except UnicodeEncodeError:
+                    self._stream.write(line.encode("ascii", "backslashreplace").decode() + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):
+            pass  # the other end is gone, or the stream is closed; there is nowhere to say so

@@ -18,12 +18,12 @@ from consumer.kafka.clients import KafkaClients
 from consumer.service.build import build_pipelines, build_repartition
 from consumer.service.runner import PipelineRunner, RepartitionRunner
 from consumer.telemetry.log import configure_log
-from consumer.telemetry.log_lines import StreamLines
 from consumer.telemetry.metrics import Metrics
 from consumer.timing.clock import Clock
 from providers.http import HttpSender, create_session
 from providers.sandbox import Sandbox
 from tests.support.kafka import COMPACTED, admin, create_topic, unique
+from tests.support.log import StreamLines
 from tests.support.waiting import wait_until
 
 ROUTING_KEY = "d" * 32

@@ -17,11 +17,10 @@ from consumer.feedback.records import Feedback, decode_feedback
 from consumer.receivers.webhooks.handler import ANSWER_SECONDS
 from consumer.receivers.webhooks.service import taking_webhooks
 from consumer.telemetry.log import configure_log
-from consumer.telemetry.log_lines import StreamLines
 from providers.pagerduty.webhook import SIGNATURE, WEBHOOK_ID, sign
 from providers.webhook import DedupKeys
 from tests.support.ingest import FakeKafka, FakeProducer
-from tests.support.log import log_as_before
+from tests.support.log import StreamLines, log_as_before
 
 SECRET, OTHER_SECRET = "whsec-one-0123456789", "whsec-two-0123456789"
 TOKEN = "t0ken-of-opsgenie-0123456789"

@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
-from consumer.history.step import SCHEMA, CloudEvents, NoStep, Reason, Step, StepKind, decode, encode, schema, schema_of
+from consumer.history.step import SCHEMA, CloudEvents, NoStep, Reason, Step, StepKind, decode, encode, schema
 from consumer.history.steps import STEP_BYTES, StepsCut, TaskSteps, actor_of, kept_actor
 from consumer.history.topic import HistoryTopic
 from consumer.kafka.batches import Outgoing
@@ -36,7 +36,7 @@ from state.remembered_ends import session
 from state.store import Cut
 from state.violation import Record, Severity, Violation
 from tests.support.dead_letter_writer import large_dead_letter_writer
-from tests.support.history import POLICY, task_steps, topic_there
+from tests.support.history import POLICY, schema_of_step, task_steps, topic_there
 
 EPOCH = 1_800_000_000.0
 
@@ -271,8 +271,8 @@ def test_a_step_is_read_as_it_was_written_and_as_its_schema_says(step: Step) -> 
 
 
 def test_the_schema_in_the_package_is_that_of_the_step() -> None:
-    Draft202012Validator.check_schema(schema_of())
-    assert orjson.loads((files("consumer.history") / SCHEMA).read_bytes()) == schema_of() == schema()
+    Draft202012Validator.check_schema(schema_of_step())
+    assert orjson.loads((files("consumer.history") / SCHEMA).read_bytes()) == schema_of_step() == schema()
 
 
 def test_what_a_later_release_adds_is_left_out() -> None:

@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
 from consumer.telemetry.log import ITEM_LIMIT, TRACEBACK_LIMIT, VALUE_LIMIT, configure_log, quiet
-from consumer.telemetry.log_lines import StreamLines
 from providers.masking import REDACTED
 from state.violation import Severity
-from tests.support.log import log_as_before
+from tests.support.log import StreamLines, log_as_before
 
 SECRET = "R0utingKey/0123456789+abc\\def"
 SECRETS = frozenset({SECRET})

@@ -1,14 +1,16 @@
 """The reason that is given for an outcome is the one by which it was decided."""
 
+from collections.abc import Mapping
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from state.alert import Alert, Notified, Owed, Status
-from state.occurrences import Occurrence, event_time, occurred
+from state.occurrences import Occurrence, Outcome, event_time, occurred
 from state.policy import Policy
 from state.violation import Record, Severity
-from state.why import OUTCOME_OF, Why, why
+from state.why import Why, why
 
 NOW = 1_800_000_000.0
 POLICY = Policy(window_seconds=300, renotify_seconds=3600, quiet_seconds=1800, forget_seconds=1e9)
@@ -26,6 +28,19 @@ alerts = st.builds(
     first_seen=times, last_seen=times, decided=times, highest=severities, route=st.sampled_from([None, "default"]),
     last_notified=tolds, is_at_provider=st.booleans(), owed=oweds, unsettled=st.booleans(),
 )  # fmt: skip
+
+OUTCOME_OF: Mapping[Why, Outcome] = {
+    Why.NEW: Outcome.TRIGGERED,
+    Why.REOPENED: Outcome.TRIGGERED,
+    Why.COUNTED: Outcome.COUNTED,
+    Why.NOT_TOLD: Outcome.TRIGGERED,
+    Why.RAISED: Outcome.TRIGGERED,
+    Why.RENOTIFIED: Outcome.TRIGGERED,
+    Why.AFTER_WINDOW: Outcome.TRIGGERED,
+    Why.ACKNOWLEDGED: Outcome.SUPPRESSED,
+    Why.WITHIN_WINDOW: Outcome.SUPPRESSED,
+}
+"""What `state.occurrences.occurred` makes of it."""
 
 
 @given(st.none() | alerts, severities, times)
