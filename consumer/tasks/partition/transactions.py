@@ -101,9 +101,9 @@ class Transactions:
 
         ``owned`` is the offset that a proof of ownership commits meanwhile.
 
-        Raises `Refused` if Kafka refused it, and the task closes; `Unanswered` if a commit has no answer, and the task
-        closes, or it cannot be looked up; and `NotOwner` if the group refuses a proof of ownership. An error of
-        ``commit`` that is no failure of Kafka is raised as it is.
+        Raises `TransactionRefused` if Kafka refused it, and the task closes; `Unanswered` if a commit has no answer,
+        and the task closes, or it cannot be looked up; and `NotOwner` if the group refuses a proof of ownership. An
+        error of ``commit`` that is no failure of Kafka is raised as it is.
         """
         while True:
             assert self._producer is not None
@@ -129,8 +129,8 @@ class Transactions:
     async def _has_come_about(self, failed: TransactionRefused | Unanswered, owned: OffsetAndMetadata) -> bool:
         """Replace the broken producer; returns whether the failed transaction was committed after all.
 
-        Raises `Refused` or `Unanswered` if the task closes meanwhile, and `NotOwner` if the group refuses a proof of
-        ownership.
+        Raises `TransactionRefused` or `Unanswered`, whichever has ``failed``, if the task closes meanwhile, and
+        `NotOwner` if the group refuses a proof of ownership.
         """
         while True:
             try:
