@@ -14,7 +14,8 @@ the ``routing`` of keys and the ``incidents`` that are open; the ``member`` with
 answers, and ``people`` at it; the steps (``input_steps``, ``member_steps``, ``provider_steps``, ``long_steps``); and
 the promises: when a request leaves (``leaving_promises``), after every step (``promises``), and at ``rest``.
 
-Time is a number (`VirtualLoop`). The same walk does the same, but for where a task lets others run (which goes by the time that it has taken).
+Time is a number (`VirtualLoop`). The same walk does the same, but for where a task lets others run: that goes by the
+time which it has really taken.
 """
 
 from tests.support.simulation.pipeline import QUIET, RENOTIFY, TIMEOUT
