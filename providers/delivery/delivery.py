@@ -171,8 +171,9 @@ class Delivery:
                     yield RouteTrouble(route, condition, epoch + outage.since, last.reason, last.status)
             elif one.throttled_since is not None and one.limiter.is_throttled(now):
                 since = epoch + one.throttled_since
+                condition = Condition.FAILING if one.takes_nothing(now) else Condition.THROTTLED
                 for route in one.routes:
-                    yield RouteTrouble(route, Condition.THROTTLED, since, "too many requests", 429)
+                    yield RouteTrouble(route, condition, since, "too many requests", 429)
 
     def is_busy(self, outbox: Outbox, dedup_key: str) -> bool:
         """Whether a notification about this alert is on the wire."""

@@ -29,6 +29,10 @@ CERTAIN_SECONDS: Final = 15.0
 """For so many seconds after a key was seen to work, it is taken to work still: nobody revokes a key and puts it right
 again within that time."""
 
+THROTTLED_SECONDS: Final = 180.0
+"""If the rate is limited for so many seconds, and nothing is accepted, that counts as an outage. These are at least
+three pauses."""
+
 BELIEVED: Final = 2
 """Where the key cannot be checked: how many rejections since the last acceptance count as the alert's own fault."""
 
@@ -497,6 +501,12 @@ class Integration:
         if queue is not None and entry is not None and entry.is_behind and alert not in self._forgiven:
             self._forgiven[alert] = entry.pending.failures
             queue.put(dedup_key, entry.pending, is_behind=False, now=now)
+
+    def takes_nothing(self, now: float) -> bool:
+        """Whether the provider has limited the rate for so long without an acceptance that no page gets through, while
+        there are some."""
+        since = self.throttled_since
+        return since is not None and self.owed > 0 and now >= max(since, self.accepted_at) + THROTTLED_SECONDS
 
     # refusals
 

@@ -11,6 +11,7 @@ import pytest
 from consumer.feedback.records import Replay
 from consumer.tasks.alerting.inbox import CAPACITY
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
+from providers.delivery.outage import Condition
 from state.alert import Status
 from state.violation import Record
 from tests.support.delivery_setting import EPOCH, PAGERDUTY, Call, Kind, Setting, TimesOut, accepts
@@ -415,6 +416,40 @@ def test_six_aliases_that_nobody_knows_are_six_rejected_resolves_and_nobody_wait
     assert setting.told()["page"] - begin < 1.0
     assert setting.refusals == []
     assert setting.delivery.refused_routes == []
+
+
+def conditions(setting: Setting) -> list[Condition]:
+    return [trouble.condition for trouble in setting.delivery.troubles(setting.true_time())]
+
+
+def test_a_route_that_is_throttled_for_minutes_and_takes_nothing_is_out_of_order() -> None:
+    """Readiness and the heartbeat go by that: no page gets through."""
+    is_limited = True
+    setting = Setting(lambda call: Throttled("too many") if is_limited else Accepted())
+    setting.run(60)
+    assert Condition.FAILING not in conditions(setting), "nobody waits for a page"
+    setting.occur("page", severity="critical")
+    setting.run(300)
+    assert conditions(setting) == [Condition.FAILING]
+    is_limited = False
+    setting.run(120)
+    assert setting.told().keys() == {"page"}
+    assert Condition.FAILING not in conditions(setting)
+
+
+def test_a_route_that_is_throttled_now_and_then_is_not() -> None:
+    count = 0
+
+    def says(call: Call) -> Answer:
+        nonlocal count
+        count += 1
+        return Accepted() if count % 3 == 0 else Throttled("too many")
+
+    setting = Setting(says)
+    setting.occur(*names("page", 200))
+    for _ in range(60):
+        setting.run(10)
+        assert Condition.FAILING not in conditions(setting)
 
 
 @pytest.mark.parametrize("acts", [False, True])
