@@ -3,6 +3,7 @@
 A walk counts only if the code as it is takes it without breaking anything.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -242,7 +243,8 @@ def believes_every_rejection(settling: Settling, integration: Integration, suspe
 
 
 def never_works_again(self: Integration) -> None:
-    return None
+    if self.refusal is not None:  # else probes would find out that it works
+        self.refusal.probes.at = self.refusal.probes.asked_until = math.inf
 
 
 def buries_no_overflow(
@@ -533,7 +535,7 @@ MUTANTS = [
            "_not_resolved_before", resolves_at_once, ORPHAN, late=True),
     # delivery in a bad hour
     mutant("a rejection is believed without a check", Settling, "_suspect", believes_every_rejection, REVOKED),
-    mutant("a refusal never ends", Integration, "over", never_works_again, OWED),
+    mutant("a refusal never ends, and nothing is tried", Integration, "over", never_works_again, OWED),
     mutant("what makes room is not dead-lettered", TaskOutbox, "_bury", buries_no_overflow, LOST, OFFSET, tight=True),
     mutant("what makes room is forgotten", OUTBOX, "overflowed", loses_what_it_makes_room_by, ORPHAN, LOST, OFFSET,
            tight=True),
