@@ -209,7 +209,11 @@ async def test_a_key_that_is_revoked_at_start_is_said_before_there_is_any_event(
         sandbox.keys(provider).restore(key)
         await incidents(sandbox, 1, provider)
         await route_is(member, provider, ())
-    assert told(sandbox.requests()) == [(trigger(provider), 202)], "only a check has found it out"
+    refused = {"pagerduty": 400, "opsgenie": 401}[provider]
+    *before, last = told(sandbox.requests())
+    assert last == (trigger(provider), 202)
+    assert set(before) <= {(trigger(provider), refused)}, "a probe or two, since something may block the check alone"
+    assert len(before) <= 2
     assert await dead_letters(world) == []
 
 
