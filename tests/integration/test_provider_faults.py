@@ -237,19 +237,24 @@ async def test_whatever_a_provider_says_to_everything_is_no_fault_of_the_alerts(
 
 
 @PROVIDERS
-async def test_without_checks_at_most_two_rejections_are_believed(
-    provider: str, broker: Broker, sandbox: Sandbox
+@pytest.mark.parametrize("has_worked", [False, True])
+async def test_without_checks_at_most_two_rejections_are_believed_and_none_before_the_key_has_worked(
+    has_worked: bool, provider: str, broker: Broker, sandbox: Sandbox
 ) -> None:
     world = await world_of(provider, broker, sandbox, delivery={"route_check": 0})
-    fault = sandbox.faults.add(Fault(FaultyAnswer(status=400, body="who are you?")))
+    believed = 2 if has_worked else 0
     async with running_member(world.config) as member:
+        if has_worked:
+            await send(world, event(session="before"))
+            await incidents(sandbox, 1, provider)
+        fault = sandbox.faults.add(Fault(FaultyAnswer(status=400, body="who are you?")))
         await send(world, *(event(session=f"s{number}") for number in range(10)))
         await route_is(member, provider, ("default",))
-        await all_told(member, provider, but=8)
+        await all_told(member, provider, but=10 - believed)
         fault.remove()
-        await incidents(sandbox, 8, provider)
+        await incidents(sandbox, 10 - believed + has_worked, provider)
         await route_is(member, provider, ())
-    assert len(await dead_letters(world)) == 2
+    assert len(await dead_letters(world)) == believed
     assert sandbox.requests(checks=True) == sandbox.requests()
 
 
