@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final, Protocol, runtime_checkable
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused, Throttled, Unavailable
-from providers.contained import ProviderFault, containing, uncontained
+from providers.contained import FAULTS, fault_of, uncontained
 from providers.logger import Logger
 from providers.notify import Sender, ask
 from providers.provider import Provider, Request
@@ -157,11 +157,11 @@ class Changes:
 
     async def _tell(self, lane: _Lane, one: _Waiting) -> None:
         try:
-            with containing("it cannot be made"):
-                request = self._tells.change(one.violation)
-        except ProviderFault as fault:  # a fault of this one only
+            request = self._tells.change(one.violation)
+        except FAULTS as error:  # a fault of this one only
             self._counted("dropped")
-            self._log.warning("change_event_rejected", route=lane.route, status=None, error=str(fault))
+            fault = str(fault_of("it cannot be made", error))
+            self._log.warning("change_event_rejected", route=lane.route, status=None, error=fault)
             return
         if request is None:
             self._counted("dropped")

@@ -37,8 +37,8 @@ nothing in it can be cancelled.
 def fault_of(what: str, error: BaseException) -> ProviderFault:
     """The fault that one of `FAULTS` is. It is raised ``from None``, so that no traceback shows what ``error`` quotes.
 
-    What is called for each event or request catches `FAULTS` itself, which costs nothing where nothing is raised;
-    everything else is done within `containing`.
+    Who makes something else of a fault than an exception catches `FAULTS` itself; so does what is called for each event
+    or request, where that costs nothing as long as nothing is raised. All else is done within `containing`.
     """
     return error if isinstance(error, ProviderFault) else ProviderFault(f"{what}: {type(error).__name__}")
 
@@ -167,9 +167,8 @@ def _contained(calls: HeartbeatCalls | None) -> HeartbeatCalls | None:
 
     def contained(status: int, body: bytes) -> str:
         try:
-            with containing("the answer cannot be read"):
-                return _is(str, read(status, body), "the reason of an answer")
-        except ProviderFault as fault:
-            return f"HTTP {status}: {fault}"
+            return _is(str, read(status, body), "the reason of an answer")
+        except FAULTS as error:
+            return f"HTTP {status}: {fault_of('the answer cannot be read', error)}"
 
     return replace(calls, read=contained)

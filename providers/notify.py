@@ -95,10 +95,9 @@ async def ask(sender: Sender, provider: Provider, request: Request, timeout: flo
 async def check(sender: Sender, provider: Provider, route: str, timeout: float) -> Answer:
     """Check the key of a route; ``timeout`` is in seconds. A provider that cannot make the request is out of order."""
     try:
-        with containing("the check cannot be made"):
-            request = provider.check(route)
-    except ProviderFault as fault:
-        return Unavailable(None, str(fault))
+        request = provider.check(route)
+    except FAULTS as error:
+        return Unavailable(None, str(fault_of("the check cannot be made", error)))
     if request is None:
         return Unavailable(None, "its key cannot be checked")
     return await ask(sender, provider, request, timeout)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from providers.answer import Accepted, Answer, Rejected, RouteRefused
-from providers.contained import ProviderFault, contained_reading, containing
+from providers.contained import FAULTS, contained_reading, fault_of
 from providers.provider import Classify, Request, Verify
 from providers.sender import Sender
 
@@ -115,11 +115,10 @@ async def _verdict(sender: Sender, verify: Verify, accepted: Accepted, until: fl
         return replace(accepted, unverified="the answer does not say by what its status can be asked for")
     clock, wait = asyncio.get_running_loop().time, FIRST_WAIT
     try:
-        with containing("the question cannot be made"):
-            question = verify.ask(accepted.receipt)
-            read = _read_of(question)
-    except ProviderFault as fault:  # it was accepted all the same
-        return replace(accepted, unverified=str(fault))
+        question = verify.ask(accepted.receipt)
+        read = _read_of(question)
+    except FAULTS as error:  # it was accepted all the same
+        return replace(accepted, unverified=str(fault_of("the question cannot be made", error)))
     reason = "there was no time to ask"
     while (left := until - clock()) > 0 and await verifier.may_ask(left) and (left := until - clock()) > 0:
         try:

@@ -25,7 +25,7 @@ from consumer.receivers.posts.writer import WriteOutcome, Writer
 from consumer.receivers.posts.written import digest_of
 from consumer.receivers.webhooks.access import Access
 from consumer.receivers.webhooks.metrics import WebhookMetrics
-from providers.contained import ProviderFault, containing
+from providers.contained import FAULTS, fault_of
 from providers.pagerduty.webhook import WEBHOOK_ID
 from providers.webhook import DedupKeys, LookupFailed, Malformed, Nothing, ReadWebhook, Said
 
@@ -137,10 +137,9 @@ class WebhookHandler:
 
     async def _read(self, body: bytes, request: web.Request, sender: WebhookSender) -> str:
         try:
-            with containing("it cannot be read"):
-                found: object = sender.read(body)
-        except ProviderFault as fault:  # a fault of ours: sent again it would hold up all that comes behind it
-            found = Malformed(str(fault))
+            found: object = sender.read(body)
+        except FAULTS as error:  # a fault of ours: sent again it would hold up all that comes behind it
+            found = Malformed(str(fault_of("it cannot be read", error)))
         match found:
             case Nothing(kind):
                 return kind
