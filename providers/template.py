@@ -12,11 +12,8 @@ from urllib.parse import quote
 
 from providers.text import one_line, shorten
 from providers.web_address import https_address
-from state.facts import KEY_FIELDS, is_label, text_of
+from state.facts import KEY_FIELDS, LACKING, is_label, text_of
 from state.violation import Violation
-
-LACKING: Final = "default"
-"""The text that stands for a value which the event lacks, as in a dedup key."""
 
 VALUE_LIMIT: Final = 512
 """The most characters of one value. A longer one would make an address that no browser accepts."""

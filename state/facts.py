@@ -31,6 +31,9 @@ KEY_FIELDS: Final = (
 LABEL: Final = "label."
 """Stands before the name of a label."""
 
+LACKING: Final = "default"
+"""What stands in a text for a fact that the event lacks; an empty text counts as lacking."""
+
 _SEVERITY_LABELS = tuple(severity.label for severity in sorted(Severity))
 
 

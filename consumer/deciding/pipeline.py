@@ -29,7 +29,7 @@ from consumer.deciding.decisions import (
 from consumer.dlq.dead_letter import DeadLetter, DeadLetterStage
 from consumer.events.event import TOMBSTONE, Decoder, FetchedRecord, Poison, SecurityEvent
 from consumer.events.filter import End as Ends
-from consumer.events.keys import LACKING, KeyTemplate, home_key_of
+from consumer.events.keys import KeyTemplate, home_key_of
 from consumer.events.record_key import RecordKey
 from consumer.feedback.records import Replay
 from consumer.silences.known import KnownSilences
@@ -38,6 +38,7 @@ from consumer.timing.clock import Moment
 from providers.belonging import Integrations
 from providers.provider import Provider
 from state.alert import Alert, Ending, Owed, Status
+from state.facts import LACKING
 from state.occurrences import Occurrence, Outcome, event_time, occurred
 from state.over import is_over_by, over
 from state.policy import Policy

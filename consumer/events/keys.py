@@ -20,16 +20,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from state.alert import Alert
-from state.facts import KEY_FIELDS, is_label, text_of
+from state.facts import KEY_FIELDS, LACKING, is_label, text_of
 
 if TYPE_CHECKING:  # only for types: at run time a key needs nothing but the event's attributes
     from consumer.events.event import SecurityEvent
     from state.violation import Violation
 
     Facts = SecurityEvent | Violation
-
-LACKING: Final = "default"
-"""Rendered in place of a value that the event lacks; an empty text counts as lacking."""
 
 TENANT: Final = "tenant"
 """A placeholder that the engine's daemon uses: the tenant's id, or an empty text where the event has no tenant."""

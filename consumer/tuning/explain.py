@@ -12,7 +12,7 @@ from consumer.config import AlertingConfig, Config, ProviderSection, secrets_of
 from consumer.deciding.pipeline import Pipeline
 from consumer.events.event import TOMBSTONE, FetchedRecord, Poison, SecurityEvent
 from consumer.events.filter import End, Filter
-from consumer.events.keys import LACKING, value_of
+from consumer.events.keys import value_of
 from consumer.events.schema import Gate, read_gate
 from consumer.events.severities import Severities
 from consumer.events.wrapping import unwrapped
@@ -21,6 +21,7 @@ from providers.masking import REDACTED, Mask
 from providers.notification import Trigger
 from providers.timestamps import utc
 from state.alert import Alert
+from state.facts import LACKING
 from state.occurrences import event_time
 from state.violation import Severity
 from state.why import Why, why

@@ -25,10 +25,7 @@ from urllib.parse import quote
 from providers.configured import facts
 from providers.configured.facts import VALUE_LIMIT, Fact, Json, Known, Told
 from providers.settings import check_address
-from state.facts import is_label
-
-LACKING: Final = "default"
-"""What stands in a text for a value that the event lacks, as in a dedup key."""
+from state.facts import LACKING, is_label
 
 ADDRESS_VALUE_LIMIT: Final = 512
 """How many characters of one value are kept in an address."""

@@ -7,9 +7,10 @@ from consumer.config import UNKEYED
 from consumer.dlq.dead_letter import DeadLetter, DeadLetterStage
 from consumer.events.event import SecurityEvent
 from consumer.events.filter import SESSION_END
-from consumer.events.keys import LACKING, value_of
+from consumer.events.keys import value_of
 from consumer.events.schema import Poison, read_event, read_gate
 from consumer.events.severities import AS_SAID, Severities
+from state.facts import LACKING
 from state.violation import Record
 
 NAME = "ingest"

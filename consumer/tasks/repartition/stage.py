@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from consumer.deciding.pipeline import Pipeline
 from consumer.dlq.dead_letter import DeadLetter
 from consumer.events.event import TOMBSTONE, FetchedRecord, SecurityEvent, Tombstone
-from consumer.events.keys import LACKING
+from state.facts import LACKING
 
 
 @dataclass(frozen=True, slots=True)
